@@ -1,0 +1,148 @@
+"""From decoded pixels to what the network sees; training and serving share it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+RGBImage = NDArray[np.uint8]
+
+# The bars burned into the published fields reach 14 % of the width and 13 % of
+# the height into the bottom-right corner; their style differs by class.
+SCALE_BAR_WIDTH = 0.20
+SCALE_BAR_HEIGHT = 0.14
+
+
+@dataclass(frozen=True)
+class PreprocessSpec:
+    """How a field is prepared; stored in a network's manifest.
+
+    Parameters
+    ----------
+    input_px : int
+        Side of the square network input, pixels.
+    clahe_clip : float
+        Clip limit of the contrast-limited equalisation.
+    clahe_tiles : int
+        Tiles along each axis.
+    hide_scale_bar : bool
+        Whether the bottom-right corner is covered.
+    """
+
+    input_px: int = 224
+    clahe_clip: float = 2.0
+    clahe_tiles: int = 8
+    hide_scale_bar: bool = True
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A prepared field.
+
+    Attributes
+    ----------
+    clahe : (H, W, 3) ndarray of uint8
+        Full-size RGB after equalisation.
+    network_input : (input_px, input_px, 3) ndarray of uint8
+        RGB, not yet normalised: the normalisation belongs to the weights.
+    """
+
+    clahe: RGBImage
+    network_input: RGBImage
+
+
+def hide_scale_bar(pixels: RGBImage) -> RGBImage:
+    """Cover the bottom-right corner with the median colour of the field.
+
+    The corner is always covered, bar or no bar: a cover that appeared only
+    where a bar was found would itself tell the classes apart.
+
+    Parameters
+    ----------
+    pixels : (H, W, 3) ndarray of uint8
+        RGB; not modified.
+
+    Returns
+    -------
+    covered : (H, W, 3) ndarray of uint8
+    """
+    height, width = pixels.shape[:2]
+    top = height - max(1, round(height * SCALE_BAR_HEIGHT))
+    left = width - max(1, round(width * SCALE_BAR_WIDTH))
+    # A median over at most about 64 x 64 samples: exact enough for a cover and
+    # independent of the image's size.
+    sample = pixels[: max(top, 1) : max(1, height // 64), :: max(1, width // 64)]
+    covered = pixels.copy()
+    covered[top:, left:] = np.median(sample.reshape(-1, 3), axis=0).astype(np.uint8)
+    return covered
+
+
+def apply_clahe(pixels: RGBImage, *, clip: float = 2.0, tiles: int = 8) -> RGBImage:
+    """Equalise local contrast on L of Lab, so that hue stays.
+
+    Parameters
+    ----------
+    pixels : (H, W, 3) ndarray of uint8
+        RGB; not modified.
+    clip : float
+        Clip limit, relative to a flat histogram.
+    tiles : int
+        Tiles along each axis.
+
+    Returns
+    -------
+    equalised : (H, W, 3) ndarray of uint8
+
+    References
+    ----------
+    .. [1] Zuiderveld (1994), Graphics Gems IV, 474-485.
+    """
+    lab = cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB)
+    lightness = cv2.createCLAHE(clipLimit=clip, tileGridSize=(tiles, tiles)).apply(
+        np.ascontiguousarray(lab[..., 0])
+    )
+    lab[..., 0] = lightness
+    return np.asarray(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB), dtype=np.uint8)
+
+
+def resize_square(pixels: RGBImage, side_px: int) -> RGBImage:
+    """Scale to a square, bilinear; by area where the image shrinks twofold or more.
+
+    Parameters
+    ----------
+    pixels : (H, W, 3) ndarray of uint8
+    side_px : int
+
+    Returns
+    -------
+    scaled : (side_px, side_px, 3) ndarray of uint8
+    """
+    height, width = pixels.shape[:2]
+    if (height, width) == (side_px, side_px):
+        return pixels
+    # Plain bilinear sampling aliases the chromatin away when it skips pixels.
+    shrinks = min(height, width) >= 2 * side_px
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(pixels, (side_px, side_px), interpolation=how), dtype=np.uint8)
+
+
+def prepare(pixels: RGBImage, spec: PreprocessSpec) -> Prepared:
+    """Hide the scale bar, equalise, scale.
+
+    Parameters
+    ----------
+    pixels : (H, W, 3) ndarray of uint8
+        RGB; not modified.
+    spec : PreprocessSpec
+        From the network's manifest.
+
+    Returns
+    -------
+    prepared : Prepared
+    """
+    covered = hide_scale_bar(pixels) if spec.hide_scale_bar else pixels
+    clahe = apply_clahe(covered, clip=spec.clahe_clip, tiles=spec.clahe_tiles)
+    return Prepared(clahe=clahe, network_input=resize_square(clahe, spec.input_px))

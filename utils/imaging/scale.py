@@ -1,0 +1,92 @@
+"""How large things are in a field, without a scale bar: by its own cells."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from utils.imaging.nuclei import FloatImage, RGBImage, optical_density
+
+ByteImage = NDArray[np.uint8]
+
+
+def cell_radius_px(pixels: RGBImage) -> float:
+    """Radius of the field's cells of any kind, mostly red cells: its own scale bar.
+
+    Median height of the peaks of the distance map of everything that is not
+    background, with the pallor of the red cells filled.
+
+    Parameters
+    ----------
+    pixels : (H, W, 3) ndarray of uint8
+        RGB; not modified.
+
+    Returns
+    -------
+    radius : float
+        0 where nothing stands out from the background. On `all4` 6.0 to 10.0
+        (5th to 95th percentile), on `bccd` 34 to 54 with a median of 39.
+    """
+    zoom = min(1.0, 320.0 / max(pixels.shape[:2]))
+    absorbed = optical_density(reduce(pixels, zoom)).max(axis=2)
+    grey = cv2.convertScaleAbs(cv2.GaussianBlur(absorbed, (0, 0), 1.0), alpha=200.0)
+    _, cells = cv2.threshold(grey, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    peaks = _peak_heights(cells)
+    if not peaks.size:
+        return 0.0
+    _, gaps, stats, _ = cv2.connectedComponentsWithStats(1 - cells, connectivity=4)
+    pallor = stats[:, cv2.CC_STAT_AREA] < math.pi * (1.6 * float(np.median(peaks))) ** 2
+    pallor[0] = False
+    cells[pallor[gaps]] = 1
+    peaks = _peak_heights(cells)
+    peaks = peaks[peaks > 0.4 * np.percentile(peaks, 85)]
+    return float(np.median(peaks) / zoom)
+
+
+def reduce(pixels: RGBImage, zoom: float) -> RGBImage:
+    """Shrink an image by area averaging.
+
+    Parameters
+    ----------
+    pixels : (H, W, 3) ndarray of uint8
+        Not modified; given back as it is where `zoom` is 1 or more.
+    zoom : float
+        New pixels per old one.
+
+    Returns
+    -------
+    reduced : (h, w, 3) ndarray of uint8
+    """
+    if zoom >= 1.0:
+        return pixels
+    height, width = pixels.shape[:2]
+    size = (max(1, round(width * zoom)), max(1, round(height * zoom)))
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def distance_map(mask: ByteImage) -> FloatImage:
+    """Distance of each foreground pixel to the background.
+
+    Parameters
+    ----------
+    mask : (H, W) ndarray of uint8
+        0 is background; not modified.
+
+    Returns
+    -------
+    distance : (H, W) ndarray of float32
+        Pixels; the longer side where there is no background at all.
+    """
+    # Without any background OpenCV answers with the largest float there is.
+    largest = float(max(mask.shape))
+    return np.asarray(np.minimum(cv2.distanceTransform(mask, cv2.DIST_L2, 5), largest), np.float32)
+
+
+def _peak_heights(mask: ByteImage) -> FloatImage:
+    distance = distance_map(mask)
+    smooth = cv2.GaussianBlur(distance, (0, 0), 1.0)
+    highest = cv2.dilate(smooth, np.ones((7, 7), np.uint8))
+    return np.asarray(distance[(smooth >= highest - 1e-3) & (smooth > 2.0)], np.float32)
