@@ -1,0 +1,184 @@
+"""The model card: data, licences, split, limits, controls and swap tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from utils.networks.manifest import Manifest
+
+if TYPE_CHECKING:
+    from utils.networks.publish import Origin
+
+TESTS = (
+    ("plain", "plain"),
+    ("stain_swap", "stain swap"),
+    ("background_swap", "background swap"),
+    ("grey", "grey"),
+    ("stain_jitter", "stain jitter"),
+    ("blur", "blur"),
+    ("jpeg30", "JPEG quality 30"),
+    ("cells_removed", "cells removed"),
+)
+CONTROLS = (
+    ("linear_probe", "linear probe on ImageNet features"),
+    ("colour_5nn", "5-NN on six colour numbers"),
+    ("majority", "majority class"),
+)
+
+
+def write_card(manifest: Manifest, metrics: dict[str, Any], origin: Origin, path: Path) -> None:
+    """Write `card.md`.
+
+    Parameters
+    ----------
+    manifest : Manifest
+    metrics : dict
+        As `utils.networks.publish` measured them.
+    origin : Origin
+    path : Path
+    """
+    sections = [
+        _head(manifest, origin),
+        _evidence(metrics),
+        _classes(metrics),
+        _limits(manifest, metrics),
+        _repeat(manifest),
+    ]
+    path.write_text("\n\n".join(sections) + "\n", encoding="utf-8")
+
+
+def _number(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.3f}"
+
+
+def _head(manifest: Manifest, origin: Origin) -> str:
+    training = manifest.training
+    pictures = training["pictures"]
+    names = ", ".join(f"{c.code} ({c.display_name})" for c in manifest.classes)
+    return f"""# {manifest.name} {manifest.version}
+
+*For Research Use Only. Not for use in diagnostic procedures.* The network names the **pattern that
+a field resembles**; it makes no diagnosis. Early pre-B, pre-B and pro-B ALL are immunophenotypic
+entities: confirm by flow cytometry.
+
+- **Classes:** {names}. A closed world: whatever else a smear may show should end in
+  “Unclassifiable — review”.
+- **Architecture:** {manifest.backbone}. Heatmaps: {manifest.heat_layer}.
+- **Trained on:** {origin.dataset} Licence: {origin.licence}
+- **Start weights:** {origin.start} Licence: {origin.start_licence}
+- **Recipe:** `{training["recipe"]}`; all layers fine-tuned. Backgrounds swapped between classes,
+  fields without cells and pictures of other kinds with a uniform target, stain mixing,
+  optical-density jitter, some grey.
+- **Split:** by contiguous blocks of {training["block"]} file numbers, near-duplicates
+  (perceptual hash) kept on one side; seed {training["split_seed"]}; {pictures["train"]} training,
+  {pictures["validation"]} validation, {pictures["test"]} test pictures. The files of each part
+  are named by SHA-256 in `split.json`. Patients cannot be told apart in this set, so a patient may
+  stand on both sides of the split.
+- **Weights:** float16, computed in float32, SHA-256 `{manifest.weights_sha256}`.
+- **Chosen on validation:** temperature {manifest.temperature:.3f}; abstains below a calibrated
+  probability of {manifest.abstain_below:.3f}, or beyond an out-of-distribution distance of
+  {manifest.out_of_distribution.threshold:.2f}. The test pictures chose nothing."""
+
+
+def _evidence(metrics: dict[str, Any]) -> str:
+    controls = metrics["controls"]
+    head = "| test | this network | " + " | ".join(name for _, name in CONTROLS) + " |"
+    rows = [head, "| --- " * (2 + len(CONTROLS)) + "|"]
+    for key, name in TESTS:
+        if key == "plain":
+            own = f"**{metrics['accuracy']:.3f}**"
+        elif key == "cells_removed":
+            gone = metrics["cells_removed"]
+            own = (
+                f"{gone['accuracy']:.3f}, mean highest probability "
+                f"{gone['mean_highest_probability']:.2f}, abstains on **{gone['abstained']:.3f}**"
+            )
+        else:
+            own = f"**{metrics['robustness'][key]:.3f}**"
+        others = [_number(controls.get(control, {}).get(key)) for control, _ in CONTROLS]
+        rows.append(f"| {name} | {own} | " + " | ".join(others) + " |")
+    return "\n".join(
+        [
+            "## Does it read the cells?",
+            "",
+            "Accuracy on the test pictures, highest class of each, abstained or not.",
+            "",
+            *rows,
+            "",
+            "The four classes differ in stain and slide: six colour numbers alone name most of the "
+            "plain pictures rightly, so the first row shows nothing about morphology. A network "
+            "that reads cells keeps its answer under both swaps, where the controls lose theirs, "
+            "and has none left when the cells are gone: that is what the second, third and last "
+            "rows show. With the cells removed a low accuracy and a high share of abstention are "
+            "the good result.",
+        ]
+    )
+
+
+def _classes(metrics: dict[str, Any]) -> str:
+    rows = ["| class | precision | recall | F1 | AUC | support |", "| --- " * 6 + "|"]
+    for code, row in metrics["per_class"].items():
+        rows.append(
+            f"| {code} | {row['precision']:.3f} | {row['recall']:.3f} | {row['f1']:.3f} | "
+            f"{_number(row['auc'])} | {row['support']} |"
+        )
+    ranges = metrics.get("intervals", {})
+
+    def spread(key: str) -> str:
+        if key not in ranges:
+            return ""
+        low, high = ranges[key]
+        return f" ({low:.3f}–{high:.3f})"
+
+    ood = metrics["ood"]
+    others = "".join(
+        f" {name}: AUROC {row['auroc']:.3f}, n = {row['n']}."
+        for name, row in metrics.get("other_kinds", {}).items()
+    )
+    return "\n".join(
+        [
+            "## Figures",
+            "",
+            f"n = {metrics['n']}. Accuracy {metrics['accuracy']:.3f}{spread('accuracy')}, balanced "
+            f"{metrics['balanced_accuracy']:.3f}{spread('balanced_accuracy')}, macro F1 "
+            f"{metrics['macro_f1']:.3f}{spread('macro_f1')}, weighted F1 "
+            f"{metrics['weighted_f1']:.3f}, κ {metrics['kappa']:.3f}{spread('kappa')}, m-score "
+            f"{metrics['m_score']:.3f}; 95 % intervals by group bootstrap. ECE (15 bins) "
+            f"{metrics['ece']:.3f}, Brier {metrics['brier']:.3f}, area under risk–coverage "
+            f"{metrics['aurc']:.4f}. Keeps {metrics['coverage']:.3f} of the pictures, "
+            f"{metrics['accuracy_on_kept']:.3f} of them rightly named.",
+            "",
+            *rows,
+            "",
+            f"Pictures that are no smear (synthesised, {ood['n']} of several kinds, none of them "
+            f"used to set the threshold): AUROC {ood['auroc']:.4f}, FPR95 {ood['fpr95']:.4f}."
+            f"{' Smears of another kind:' + others if others else ''}",
+        ]
+    )
+
+
+def _limits(manifest: Manifest, metrics: dict[str, Any]) -> str:
+    return """## Limits
+
+- One laboratory, one microscope, few stains. Another laboratory's fields are further away than any
+  test above shows; many of them should end in “Unclassifiable — review”.
+- “Benign” means hematogone-rich, not healthy. Hematogones are common in children, after
+  chemotherapy and after transplant, and look like lymphoblasts.
+- AML, T-ALL, Burkitt, reactive lymphocytes and metastasis are unknown to it. It may still take one
+  of them for one of its four patterns.
+- The labels of the source come from flow cytometry of the patient, not of the field: a field of a
+  patient with pre-B ALL is labelled so whatever it shows.
+- The background swap uses this project's own nucleus map, in training and in the test alike; cells
+  that the map does not find stay where they are.
+- Heatmaps have 7 × 7 cells and show what raised a logit, not what a pathologist would call a
+  criterion."""
+
+
+def _repeat(manifest: Manifest) -> str:
+    return f"""## Repeat it
+
+    flask network train --name {manifest.name} --data ../shared/datasets/{manifest.name} \\
+        --weights ../shared/weights/resnet50_imagenet_notop.weights.h5
+    flask network evaluate {manifest.name} --dataset ../shared/datasets/{manifest.name} \\
+        --part test --robustness"""

@@ -1,0 +1,105 @@
+"""Trained networks on disk: found, verified, loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from utils.errors import NetworkCorrupt, NetworkUnavailable
+from utils.networks.classifier import Classifier
+from utils.networks.manifest import Manifest
+
+GRAPH = "network.onnx"
+MANIFEST = "manifest.json"
+CURRENT = "current"
+
+
+def list_networks(models_dir: Path) -> list[Manifest]:
+    """Manifests of all trained networks, by name and version."""
+    found = sorted(models_dir.glob(f"*/*/{MANIFEST}")) if models_dir.is_dir() else []
+    return [Manifest.load(path) for path in found]
+
+
+def current_version(models_dir: Path, name: str) -> str:
+    """The version that serves.
+
+    Raises
+    ------
+    NetworkUnavailable
+        If there is no network of this name or none of it serves.
+    """
+    pointer = models_dir / name / CURRENT
+    try:
+        version = pointer.read_text().strip()
+    except OSError as error:
+        raise NetworkUnavailable(
+            f"No trained network {name} is installed; expected one under models/{name}/."
+        ) from error
+    return version
+
+
+def set_current(models_dir: Path, name: str, version: str) -> None:
+    """Let a version serve from the next start on."""
+    folder = models_dir / name
+    if not (folder / version / MANIFEST).is_file():
+        raise NetworkUnavailable(f"There is no network {name} {version}.")
+    partial = folder / f"{CURRENT}.partial"
+    with partial.open("w") as file:
+        file.write(version + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(folder / CURRENT)
+
+
+def find(models_dir: Path, name: str, version: str | None = None) -> Path:
+    """Folder of a trained network.
+
+    Raises
+    ------
+    NetworkUnavailable
+        If it is not there.
+    """
+    chosen = version or current_version(models_dir, name)
+    folder = models_dir / name / chosen
+    for file in (MANIFEST, GRAPH):
+        if not (folder / file).is_file():
+            raise NetworkUnavailable(f"Network {name} {chosen} is not whole: {file} is missing.")
+    return folder
+
+
+def load_classifier(
+    models_dir: Path, name: str, version: str | None = None, *, threads: int = 1
+) -> Classifier:
+    """Verify a trained network and load it.
+
+    Parameters
+    ----------
+    models_dir : Path
+    name : str
+    version : str or None
+        None for the one that serves.
+    threads : int
+        Threads of the engine.
+
+    Returns
+    -------
+    classifier : Classifier
+
+    Raises
+    ------
+    NetworkUnavailable
+        If it is not there.
+    NetworkCorrupt
+        If the weights are not those that the manifest names, or the graph does
+        not fit the manifest.
+    """
+    folder = find(models_dir, name, version)
+    manifest = Manifest.load(folder / MANIFEST)
+    graph = (folder / GRAPH).read_bytes()
+    if hashlib.sha256(graph).hexdigest() != manifest.weights_sha256:
+        raise NetworkCorrupt(
+            f"The weights of network {manifest.name} {manifest.version} are not those that its "
+            "manifest names (SHA-256 differs). Restore the file; nothing is read until then."
+        )
+    return Classifier(graph, manifest, threads=threads)
