@@ -1,0 +1,21 @@
+"""Records: what is kept, and how. Importing the package makes every record known."""
+
+from utils.records.analyses import Analysis
+from utils.records.audit import AuditEntry, AuditHead
+from utils.records.cases import Case
+from utils.records.database import db
+from utils.records.labels import LabelEvent
+from utils.records.reports import ReportVersion
+from utils.records.users import SignIn, User
+
+__all__ = [
+    "Analysis",
+    "AuditEntry",
+    "AuditHead",
+    "Case",
+    "LabelEvent",
+    "ReportVersion",
+    "SignIn",
+    "User",
+    "db",
+]
