@@ -30,7 +30,8 @@ limit_request_line = 4094
 limit_request_fields = 64
 
 # The heartbeat file in memory where there is such a place: a busy disk must not look like a hang.
-worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else tempfile.gettempdir()
+_MEMORY = "/dev/shm"  # noqa: S108
+worker_tmp_dir = _MEMORY if os.access(_MEMORY, os.W_OK) else tempfile.gettempdir()
 
 # Which proxies may say that the client used https is the application's setting (trusted_proxies).
 forwarded_allow_ips = "127.0.0.1"

@@ -1,0 +1,157 @@
+"""The plain pages in a real browser: axe, width of a phone, both themes, without JavaScript."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Iterator
+
+import pytest
+from flask import Flask
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from werkzeug.serving import make_server
+
+from tests.web.axe import assert_accessible
+
+pytestmark = pytest.mark.browser
+
+PASSWORD = "correct horse battery"
+PUBLIC = ("/login", "/register", "/about", "/verify/unknown")
+OWN = ("/analyses", "/analyses?q=nothing", "/networks", "/networks/all4/0-untrained", "/account")
+ADMINISTRATION = ("/admin/users", "/admin/audit")
+FAULTS = ("/nowhere", "/networks/all4/none")
+PHONE = {"width": 390, "height": 844}
+DESK = {"width": 1440, "height": 900}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """The system's Chromium."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = next((path for path in map(shutil.which, names) if path), None)
+    if found is None:
+        pytest.skip("no Chromium on this machine")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=found,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def address(app: Flask) -> Iterator[str]:
+    """The application behind a real socket."""
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def sign_in(page: Page, address: str) -> None:
+    """Register the first account, which administers, and sign in."""
+    page.goto(f"{address}/register")
+    page.fill("[name=name]", "Ada Lovelace")
+    page.fill("[name=email]", "ada@example.org")
+    page.fill("[name=password]", PASSWORD)
+    page.fill("[name=password_again]", PASSWORD)
+    page.click("main button[type=submit]")
+    page.fill("[name=email]", "ada@example.org")
+    page.fill("[name=password]", PASSWORD)
+    page.click("main button[type=submit]")
+    page.wait_for_url(f"{address}/")
+
+
+def complaints(context: BrowserContext) -> list[str]:
+    """Collect what the browser's console says of refused styles and scripts."""
+    said: list[str] = []
+    context.on(
+        "console",
+        lambda message: said.append(message.text) if "Content Security" in message.text else None,
+    )
+    return said
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
+def test_pages_are_accessible(
+    browser: Browser, address: str, scheme: str, viewport: dict[str, int]
+) -> None:
+    context = browser.new_context(viewport=viewport, color_scheme=scheme)
+    said = complaints(context)
+    page = context.new_page()
+    visited = 0
+    for path in PUBLIC:
+        visited += _look(page, address + path)
+    sign_in(page, address)
+    for path in (*OWN, *ADMINISTRATION, *FAULTS):
+        visited += _look(page, address + path)
+    context.close()
+    assert visited == len(PUBLIC) + len(OWN) + len(ADMINISTRATION) + len(FAULTS)
+    assert said == []
+
+
+def _look(page: Page, address: str) -> int:
+    page.goto(address)
+    assert_accessible(page, strict=True)
+    wide, shown = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+    assert wide <= shown, f"{address} scrolls sideways: {wide} px in {shown} px"
+    return 1
+
+
+def test_theme_is_remembered_by_the_server(browser: Browser, address: str) -> None:
+    context = browser.new_context(color_scheme="light")
+    page = context.new_page()
+    page.goto(f"{address}/login")
+    light = page.evaluate("getComputedStyle(document.body.parentElement).backgroundColor")
+    page.click("[data-theme-menu] summary")
+    page.check("[data-theme-choice][value=dark]")
+    dark = page.evaluate("getComputedStyle(document.body.parentElement).backgroundColor")
+    assert dark != light
+    page.goto(f"{address}/about")
+    assert page.get_attribute("html", "data-theme") == "dark"
+    page.click("[data-theme-menu] summary")
+    page.check("[data-theme-choice][value=system]")
+    page.reload()
+    assert page.get_attribute("html", "data-theme") is None
+    context.close()
+
+
+def test_forms_and_menus_work_without_javascript(browser: Browser, address: str) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    sign_in(page, address)
+    assert page.is_hidden("[data-theme-menu]")
+    page.goto(f"{address}/analyses")
+    page.click(".masthead details:has([action='/logout']) summary")
+    page.click("text=Sign out")
+    page.wait_for_url(f"{address}/login")
+    context.close()
+
+
+def test_menu_closes_on_escape_and_gives_the_focus_back(browser: Browser, address: str) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    sign_in(page, address)
+    summary = page.locator(".masthead details:has([action='/logout']) summary")
+    summary.click()
+    page.locator("text=Your account").focus()
+    page.keyboard.press("Escape")
+    assert page.is_hidden("text=Your account")
+    assert summary.evaluate("element => element === document.activeElement")
+    context.close()
+
+
+def test_skip_link_is_the_first_stop(browser: Browser, address: str) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(f"{address}/about")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+    context.close()

@@ -1,0 +1,15 @@
+"""The commands of ``flask``."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from utils.cli import analyse, audit, bench, network, users
+
+_COMMANDS = (users.group, audit.group, network.group, analyse.command, bench.command)
+
+
+def register(app: Flask) -> None:
+    """Make the project's commands known to ``flask``."""
+    for command in _COMMANDS:
+        app.cli.add_command(command)

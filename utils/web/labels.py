@@ -1,0 +1,114 @@
+"""The label set that an analysis was read with: names and colours of its classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from utils.errors import MarrowFindError
+from utils.records import Analysis
+from utils.web.services import services
+from utils.workflow import wording
+
+# Where a network's folder is gone, its classes still have their codes.
+_PLAIN_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
+
+
+@dataclass(frozen=True)
+class Label:
+    """One class as pages show it."""
+
+    code: str
+    name: str
+    short_name: str
+    colour: str
+    is_blast: bool
+    note: str
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """The classes of one network version, in its order.
+
+    Attributes
+    ----------
+    abstain_below : float or None
+        Threshold on the highest probability; None where the network's folder is gone.
+    installed : bool
+        Whether its model card can be shown.
+    """
+
+    labels: tuple[Label, ...]
+    abstain_below: float | None
+    installed: bool
+
+    def name(self, code: str | None) -> str:
+        """Display name of a class; None is "Unclassifiable — review"."""
+        if code is None:
+            return wording.UNCLASSIFIABLE
+        return next((label.name for label in self.labels if label.code == code), code)
+
+    def label(self, code: str | None) -> Label | None:
+        """The class with this code."""
+        return next((label for label in self.labels if label.code == code), None)
+
+
+def label_set(analysis: Analysis) -> LabelSet:
+    """Give the label set of the network version that read `analysis`."""
+    known = _installed(analysis.network_name, analysis.network_version)
+    return known or _bare(tuple(analysis.probabilities))
+
+
+def serving_label_set() -> LabelSet:
+    """Give the label set of the network that reads new fields; empty where there is none."""
+    try:
+        manifest = services().classifier.manifest
+    except MarrowFindError:
+        return LabelSet((), None, False)
+    return _from_manifest(manifest)
+
+
+def _installed(name: str, version: str) -> LabelSet | None:
+    try:
+        serving = services().classifier.manifest
+        if (serving.name, serving.version) == (name, version):
+            return _from_manifest(serving)
+    except MarrowFindError:
+        pass  # a page about an older analysis does not need the network itself
+    place = services().settings.models_dir / name / version / "manifest.json"
+    try:
+        return _read(place, place.stat().st_mtime_ns)
+    except (OSError, MarrowFindError):
+        return None
+
+
+@lru_cache(maxsize=16)
+def _read(place: Path, _changed_ns: int) -> LabelSet:
+    from utils.networks.manifest import Manifest
+
+    return _from_manifest(Manifest.load(place))
+
+
+def _from_manifest(manifest: Any) -> LabelSet:
+    labels = tuple(
+        Label(
+            code=label.code,
+            name=label.display_name,
+            short_name=label.short_name,
+            colour=label.colour,
+            is_blast=label.is_blast,
+            note=label.note,
+        )
+        for label in manifest.classes
+    )
+    return LabelSet(labels, manifest.abstain_below, True)
+
+
+def _bare(codes: tuple[str, ...]) -> LabelSet:
+    labels = tuple(
+        Label(code, code, code, _PLAIN_COLOURS[place % len(_PLAIN_COLOURS)], code != "Benign", "")
+        for place, code in enumerate(codes)
+    )
+    return LabelSet(labels, None, False)
