@@ -100,9 +100,7 @@ def test_what_the_network_says_of_its_doubt_becomes_the_reason(result: AnalysisR
 def _flags(result: AnalysisResult, cams: np.ndarray) -> tuple[str, ...]:
     reading = _reading(result, cams=cams.astype(np.float32))
     attention = analyse.weigh_attention(reading, result.segmentation, result.manifest)
-    return analyse.collect_flags(
-        result.decoded, result.quality, reading, result.verdict, attention
-    )
+    return analyse.collect_flags(result.decoded, result.quality, reading, result.verdict, attention)
 
 
 def test_heat_away_from_the_cells_is_flagged_and_heat_on_them_is_not(

@@ -33,8 +33,8 @@ class Container:
     size : tuple of int, optional
         Width and height by the header; None where it says nothing legible.
     complete : bool
-        False where the file ends early. Always True for TIFF, whose table
-        takes a parser (`tiff_is_complete`).
+        False where the file ends early. For TIFF it speaks of the table
+        alone; the image behind it takes a parser (`tiff_is_complete`).
     """
 
     format: str
@@ -63,7 +63,7 @@ def identify(data: bytes) -> Container | None:
         whole = len(data) >= 30 and len(data) >= 8 + struct.unpack_from("<I", data, 4)[0]
         return Container("WEBP", _webp_size(data), whole)
     if data[:4] in _TIFF_MAGICS:
-        return Container("TIFF", None, True)
+        return Container("TIFF", None, _tiff_table(data) is not None)
     if data[:2] == b"BM" and len(data) >= 18 and data[14:18] in _BMP_HEADERS:
         return _bmp(data)
     return None
@@ -93,6 +93,37 @@ def tiff_is_complete(image: TiffImageFile, length: int) -> bool:
         if any(offset + size > length for offset, size in ends):
             return False
     return True
+
+
+def _tiff_table(data: bytes) -> tuple[int, int] | None:
+    """End of the first page's table and width of an offset (TIFF 6.0, section 2)."""
+    order = "<" if data[:2] == b"II" else ">"
+    big = b"+" in data[2:4]
+    if len(data) < 16:
+        return None
+    (at,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)
+    head_bytes, entry_bytes = (8, 20) if big else (2, 12)
+    if at + head_bytes > len(data):
+        return None
+    (entries,) = struct.unpack_from(order + ("Q" if big else "H"), data, at)
+    end = at + head_bytes + entries * entry_bytes
+    return (end, 8 if big else 4) if end <= len(data) else None
+
+
+def tiff_has_more_pages(data: bytes) -> bool:
+    """Whether a TIFF file's first page names a second one.
+
+    Parameters
+    ----------
+    data : bytes
+        Any file; False where it is no TIFF.
+
+    Returns
+    -------
+    more : bool
+    """
+    table = _tiff_table(data) if data[:4] in _TIFF_MAGICS else None
+    return table is not None and any(data[table[0] : table[0] + table[1]])
 
 
 def _png_size(data: bytes) -> tuple[int, int] | None:

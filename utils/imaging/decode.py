@@ -134,6 +134,12 @@ def decode(data: bytes, limits: Limits) -> DecodedImage:
             raise
         except MemoryError:
             raise ImageTooLarge("The image needs more memory than there is.") from None
+        except Image.DecompressionBombError:
+            # Pillow's own limit (twice MAX_IMAGE_PIXELS, 179 megapixels by default)
+            # still stands inside its TIFF and WebP readers, above any `Limits` in use.
+            raise ImageTooLarge(
+                "The image has more pixels than its decoder accepts; a smaller one was expected."
+            ) from None
         except Exception as error:  # decoders raise whatever the damage leads them into
             if "Decompressed data too large" in str(error) or "text memory" in str(error):
                 raise ImageTooLarge(
@@ -193,12 +199,14 @@ def _decode(data: bytes, container: Container, limits: Limits) -> DecodedImage:
             "The TIFF file ends before its image does; a whole image was expected."
         )
     notes: list[str] = []
-    if _has_more_frames(image):
+    if containers.tiff_has_more_pages(data) or getattr(image, "is_animated", False):
         notes.append("first_frame_only")
     deep = _is_deep(image)
-    turned = _orientation(image) > 1
     profile = image.info.get("icc_profile")
+    # Pillow turns a TIFF upright while it loads it and then forgets that it did.
+    turned = isinstance(image, TiffImageFile) and image.tag_v2.get(_EXIF_ORIENTATION, 1) != 1
     image.load()
+    turned = turned or _orientation(image) != 1
     image = ImageOps.exif_transpose(image)
     if turned:
         notes.append("exif_rotated")
@@ -214,20 +222,6 @@ def _decode(data: bytes, container: Container, limits: Limits) -> DecodedImage:
         notes=tuple(notes),
         stripped=containers.strip_jpeg(data) if same else b"",
     )
-
-
-def _has_more_frames(image: Image.Image) -> bool:
-    if not isinstance(image, TiffImageFile):
-        return bool(getattr(image, "is_animated", False))
-    try:
-        image.seek(1)
-    except EOFError:
-        return False
-    except Exception:  # a second page that cannot be read is still a second page
-        return True
-    finally:
-        image.seek(0)
-    return True
 
 
 def _orientation(image: Image.Image) -> int:

@@ -135,7 +135,8 @@ def heatmap_rgba(
         heat[...] = 0
         return heat
     # Scaled before it is enlarged: bilinear steps between 7 x 7 values stay smooth.
-    scaled = cv2.resize(level * (255.0 / ceiling), (width, height), interpolation=cv2.INTER_LINEAR)
+    level = np.minimum(level, np.float32(ceiling)) * np.float32(255.0 / ceiling)
+    scaled = cv2.resize(level, (width, height), interpolation=cv2.INTER_LINEAR)
     index = np.clip(scaled + 0.5, 0.0, 255.0).astype(np.uint8)
     table = _TABLES[colour_map][None]
     heat[..., :3] = cv2.LUT(cv2.merge([index, index, index]), table)

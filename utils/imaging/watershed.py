@@ -34,6 +34,7 @@ LEAST_CELL_RADIUS_PX = 4.5
 # In radii of the field's cells (mostly red cells, `cell_radius_px`):
 LEAST_SPECK = 0.25  # inscribed radius below which a region is a speck
 LEAST_INSCRIBED = 0.5  # of a nucleus; platelets of `bccd` reach about 0.3
+LEAST_AREA_IN_CELLS = 0.18  # area, also of a nucleus that the image cuts
 LOBE = 1.0  # inscribed radius below which a region may be a lobe of a nucleus
 LOBES_APART = 1.5  # centres of two lobes; of two touching nuclei farther
 CLOSING = 0.5  # reach over which lobes are joined
@@ -158,7 +159,7 @@ def segment(
         apart = least_distance_px * scale * zoom
     seeds = _seeds(distance, apart_px=apart, least_px=LEAST_SEED * radius)
     basins = _join_lobes(_flood(distance, seeds), distance, cell)
-    basins = _keep_nuclei(basins, distance, level, LEAST_INSCRIBED * cell)
+    basins = _keep_nuclei(basins, distance, level, cell)
     labels = _enlarge(basins, work.shape[:2])
     return Segmentation(labels, scale, _measure(labels, scale, (height, width)))
 
@@ -308,12 +309,12 @@ def _apart(labels: LabelImage, count: int) -> NDArray[np.float64]:
 
 
 def _keep_nuclei(
-    labels: LabelImage, distance: FloatImage, level: FloatImage, least_inscribed_px: float
+    labels: LabelImage, distance: FloatImage, level: FloatImage, cell_px: float
 ) -> LabelImage:
     """Drop what is too small or too pale for a nucleus of this field; renumber 1..n."""
     count = int(labels.max()) + 1
     areas = np.asarray(np.bincount(labels.ravel(), minlength=count), np.float64)
-    stain = np.bincount(labels.ravel(), level.ravel(), count)
+    stain = np.asarray(np.bincount(labels.ravel(), level.ravel(), count), np.float64)
     areas[0] = stain[0] = 0.0
     if not stain.any():
         return np.zeros_like(labels)
@@ -322,10 +323,12 @@ def _keep_nuclei(
         at_border[edge] = True
     share = np.where(at_border, LEAST_AREA_AT_BORDER, LEAST_AREA)
     depth = np.asarray(stain / np.maximum(areas, 1.0), np.float64)
-    keep = (areas > 0.0) & (areas >= share * _weighted_median(areas, stain))
+    keep = areas >= np.maximum(
+        share * _weighted_median(areas, stain), LEAST_AREA_IN_CELLS * math.pi * cell_px**2
+    )
     typical = min(_weighted_median(depth, areas), FULL_STAIN)
     keep &= depth >= max(LEAST_STAIN * typical, PALEST_LEVEL)
-    keep &= at_border | (_largest(distance, labels, count) >= least_inscribed_px)
+    keep &= at_border | (_largest(distance, labels, count) >= LEAST_INSCRIBED * cell_px)
     renumber = np.zeros(count, np.int32)
     renumber[keep] = np.arange(1, int(keep.sum()) + 1)
     return renumber[labels]

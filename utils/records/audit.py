@@ -233,7 +233,7 @@ def _missing(expected: int, found: int) -> AuditBreak:
 
 
 def _compare_with_head(session: AnySession, number: int, last_hash: str) -> list[AuditBreak]:
-    head = session.execute(sa.select(AuditHead.count, AuditHead.hash)).tuples().one_or_none()
+    head = session.execute(sa.select(AuditHead.count, AuditHead.hash)).one_or_none()
     if head is None:
         return [AuditBreak(number, "head", "The row that says how the trail ends is missing.")]
     count, head_hash = head

@@ -20,7 +20,7 @@ from flask import (
 from flask.typing import ResponseReturnValue
 
 from utils.errors import Conflict, InvalidInput, NotFound
-from utils.records import Analysis, audit, db
+from utils.records import Analysis, User, audit, db
 from utils.records.analyses import REVIEW_STATES
 from utils.web.analysis_page import Draft, describe
 from utils.web.errors import status_of
@@ -65,19 +65,20 @@ def history() -> str:
 def history_csv() -> Response:
     """Give the filtered list as a table for spreadsheets."""
     filters, _ = _filters()
-    session, user = db.session(), me()
+    user_id = me().id
     audit.append(
-        session,
+        db.session(),
         action="analysis.export",
         object_type="user",
-        object_id=user.public_id,
-        actor_id=user.id,
+        object_id=me().public_id,
+        actor_id=user_id,
     )
-    session.commit()
+    db.session.commit()
 
     def lines() -> Iterator[str]:
-        # The answer outlives the request's own session: the rows are read in another.
-        yield from finding.csv_lines(db.session(), me(), filters)
+        # The request's own session ends before its answer is read, and the person with it.
+        own = db.session()
+        yield from finding.csv_lines(own, own.get_one(User, user_id), filters)
 
     response = Response(stream_with_context(lines()), mimetype="text/csv")
     response.headers["Content-Disposition"] = 'attachment; filename="analyses.csv"'

@@ -92,6 +92,8 @@ def _configure(app: Flask, settings: Settings) -> None:
         MAX_FORM_PARTS=settings.max_images_per_upload + 100,
         TRUSTED_HOSTS=_trusted_hosts(settings),
         RATELIMIT_STORAGE_URI=settings.rate_limit_storage,
+        # Where the shared counter is out of reach each worker goes on counting for itself.
+        RATELIMIT_IN_MEMORY_FALLBACK_ENABLED=not settings.rate_limit_storage.startswith("memory"),
     )
 
 

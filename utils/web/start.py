@@ -47,7 +47,7 @@ def index() -> str:
 def upload() -> ResponseReturnValue:
     """Analyse and keep the images of a form; the same key never analyses twice."""
     case = _case_of_form()
-    images = [image for image in request.files.getlist("images") if image.filename]
+    images = [image for image in request.files.getlist("images") if _was_chosen(image)]
     _check_number(images)
     key = _upload_key()
     if wants_json():
@@ -88,6 +88,15 @@ def _case_of_form() -> Case | None:
     case = case_of(public_id)
     access.require_correct(me(), case)
     return case
+
+
+def _was_chosen(image: FileStorage) -> bool:
+    """Tell an empty file from a field in which nothing was chosen: that has no name either."""
+    if image.filename:
+        return True
+    begins = image.stream.read(1)
+    image.stream.seek(0)
+    return bool(begins)
 
 
 def _check_number(images: list[FileStorage]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from utils.imaging import overlay, preprocess, quality, watershed
 from utils.imaging.nuclei import nucleus_mask
 from utils.records import Analysis, Case, User, audit, db
 from utils.workflow import access
-from utils.workflow.pictures import encode_pictures
+from utils.workflow.pictures import Pictures, encode_pictures
 from utils.workflow.wording import NOTHING_TO_CLASSIFY
 
 if TYPE_CHECKING:
@@ -253,14 +254,10 @@ def store_analysis(
         pictures = encode_pictures(result)
     try:
         with station("store"):
-            kept = {
-                "original_sha256": blobs.put(pictures.original),
-                "original_media_type": pictures.original_media_type,
-                "clahe_sha256": blobs.put(pictures.clahe),
-                "boundaries_sha256": blobs.put(pictures.boundaries),
-                "thumbnail_sha256": blobs.put(pictures.thumbnail),
-            }
+            seen, kept = _keep_pictures(pictures, blobs)
         row = _row_of(result) | kept | {"timings_ms": station.timings_ms}
+        if seen and _seen_before(session, user, kept["original_sha256"]):
+            row["flags"] = [*row["flags"], "duplicate"]
         analysis = _insert(session, row, user, upload_key, case)
         session.commit()
     except IntegrityError:
@@ -283,6 +280,18 @@ def find_upload(session: Session, user: User, upload_key: str) -> Analysis | Non
     )
 
 
+def _keep_pictures(pictures: Pictures, blobs: BlobStore) -> tuple[bool, dict[str, str]]:
+    """Store the pictures; say whether the original was stored before, by whomever."""
+    seen = blobs.exists(hashlib.sha256(pictures.original).hexdigest())
+    return seen, {
+        "original_sha256": blobs.put(pictures.original),
+        "original_media_type": pictures.original_media_type,
+        "clahe_sha256": blobs.put(pictures.clahe),
+        "boundaries_sha256": blobs.put(pictures.boundaries),
+        "thumbnail_sha256": blobs.put(pictures.thumbnail),
+    }
+
+
 def _insert(
     session: Session, row: dict[str, Any], user: User, upload_key: str, case: Case | None
 ) -> Analysis:
@@ -303,8 +312,6 @@ def _insert(
     if known is not None:
         session.rollback()
         return known
-    if _seen_before(session, user, row["original_sha256"]):
-        row["flags"] = [*row["flags"], "duplicate"]
     highest = sa.select(sa.func.max(Analysis.number)).where(Analysis.case_id == case.id)
     last = session.scalar(highest)
     analysis = Analysis(

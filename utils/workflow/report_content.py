@@ -55,6 +55,8 @@ class Reading:
         Share of the top class's heat on cells; share of the field that cells cover.
     manifest : Manifest or None
         None where the network's folder is gone.
+    hashed : str
+        What `picture_sha256` is the hash of: the stored picture or its pixels.
     """
 
     pixels: NDArray[np.uint8]
@@ -76,6 +78,7 @@ class Reading:
     network_sha256: str
     program_version: str
     manifest: Manifest | None
+    hashed: str = "Picture"
 
     @property
     def abstained(self) -> bool:
@@ -134,6 +137,8 @@ def unstored_reading(result: AnalysisResult, program_version: str) -> Reading:
         network_sha256=manifest.weights_sha256,
         program_version=program_version,
         manifest=manifest,
+        # No file is kept: what is hashed are the decoded pixels, row by row, RGB.
+        hashed="RGB pixels",
     )
 
 
@@ -301,7 +306,7 @@ def _reading_facts(reading: Reading, review: Review) -> list[tuple[str, str]]:
             f"{calls['confirmed']} confirmed, {calls['corrected']} changed, "
             f"{calls['unreviewed']} unreviewed",
         ),
-        ("Picture, SHA-256", reading.picture_sha256),
+        (f"{reading.hashed}, SHA-256", reading.picture_sha256),
     ]
 
 
