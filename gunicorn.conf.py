@@ -36,6 +36,7 @@ worker_tmp_dir = _MEMORY if os.access(_MEMORY, os.W_OK) else tempfile.gettempdir
 # Which proxies may say that the client used https is the application's setting (trusted_proxies).
 forwarded_allow_ips = "127.0.0.1"
 proc_name = "marrow-find"
+control_socket_disable = True  # nothing but signals steers the server
 
 errorlog = "-"
 loglevel = os.environ.get("MARROW_FIND_LOG_LEVEL", "info")

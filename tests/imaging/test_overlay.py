@@ -7,7 +7,7 @@ import math
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -168,6 +168,7 @@ def test_without_cells_nothing_lies_on_them() -> None:
     assert math.isnan(heat.enrichment)
 
 
+@settings(deadline=None)
 @given(
     hnp.arrays(np.float32, (7, 7), elements=st.floats(0, 2.0**127, width=32)),
     st.floats(1e-6, 1e6),

@@ -101,8 +101,8 @@ def test_the_lobes_of_a_segmented_nucleus_are_one_cell() -> None:
     drawn = synthesis.field(21, height=320, width=320, cells=0, red_cell_radius_px=16)
     pixels = drawn.pixels.copy()
     cv2.circle(pixels, (160, 160), 34, (225, 190, 225), -1, cv2.LINE_AA)
-    for across, down in ((145, 150), (172, 148), (162, 176)):
-        cv2.circle(pixels, (across, down), 12, (90, 50, 150), -1, cv2.LINE_AA)
+    for across, down in ((149, 152), (171, 152), (160, 172)):
+        cv2.circle(pixels, (across, down), 10, (90, 50, 150), -1, cv2.LINE_AA)
     assert segment(pixels).count == 1
 
 
@@ -192,6 +192,14 @@ def test_a_grey_image_has_no_nucleus_map() -> None:
     level = nucleus_map(np.repeat(grey[..., None], 3, axis=2))
     assert level.dtype == np.float32
     assert level.max() < 20
+
+
+def test_small_cells_in_a_wide_field_are_found() -> None:
+    drawn = synthesis.field(
+        4, height=900, width=1200, cells=30, touching_share=0.2, red_cell_radius_px=9
+    )
+    assert cell_radius_px(drawn.pixels) == pytest.approx(9, rel=0.3)
+    assert abs(segment(drawn.pixels).count - drawn.count) <= 1
 
 
 @pytest.mark.parametrize("radius", [6.0, 9.0, 20.0, 45.0])

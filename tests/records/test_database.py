@@ -150,6 +150,16 @@ def test_a_database_locked_by_another_process_is_said_plainly(
     assert auth.login().status_code == 303
 
 
+def test_a_start_does_not_wait_for_a_writer(
+    settings: Settings, make_app: Callable[..., Flask]
+) -> None:
+    other = sqlite3.connect(settings.instance_dir / "marrow-find.sqlite3")
+    other.execute("BEGIN IMMEDIATE")
+    app = make_app(database_busy_ms=50)
+    assert app.test_client().get("/login").status_code == 200
+    other.close()
+
+
 def test_a_lock_that_is_let_go_in_time_is_waited_for(
     settings: Settings, app: Flask, auth: Auth
 ) -> None:

@@ -70,6 +70,7 @@ def test_the_page_says_what_clinical_practice_asks_for(app: Flask, auth: Auth, p
     assert row.network_sha256[:12] in page
     assert "of the heat for" in page
     assert "by chance" in page
+    assert "at best" in page
 
 
 def test_benign_is_explained_and_blasts_ask_for_flow_cytometry(

@@ -25,6 +25,7 @@ from utils.records.blobs import BlobStore
 from utils.settings import PROJECT_ROOT, Settings
 from utils.workflow import analyse
 from utils.workflow.analyse import AnalysisResult, analyse_image, store_analysis
+from utils.workflow.attention import weigh_attention
 
 STATIONS = ("decode", "quality", "preprocess", "forward", "watershed", "decide", "attention")
 
@@ -99,7 +100,7 @@ def test_what_the_network_says_of_its_doubt_becomes_the_reason(result: AnalysisR
 
 def _flags(result: AnalysisResult, cams: np.ndarray) -> tuple[str, ...]:
     reading = _reading(result, cams=cams.astype(np.float32))
-    attention = analyse.weigh_attention(reading, result.segmentation, result.manifest)
+    attention = weigh_attention(reading, result.segmentation, result.manifest)
     return analyse.collect_flags(result.decoded, result.quality, reading, result.verdict, attention)
 
 
@@ -118,8 +119,10 @@ def test_heat_away_from_the_cells_is_flagged_and_heat_on_them_is_not(
     on[:, row, column] = 1.0
     off[:, 6, 6] = 1.0
     assert "heat_off_cells" in _flags(result, off)
+    assert "heat_off_cells" in _flags(result, np.ones((4, 7, 7))), "heat everywhere is on no cell"
+    assert "heat_off_cells" not in _flags(result, on)
     shares = [
-        analyse.weigh_attention(
+        weigh_attention(
             _reading(result, cams=cams.astype(np.float32)), result.segmentation, result.manifest
         ).heat_on_cells["Early"]
         for cams in (on, off)
@@ -137,11 +140,11 @@ def test_an_empty_map_is_no_evidence_and_not_heat_elsewhere(result: AnalysisResu
 
 def test_an_even_map_has_the_share_that_chance_gives(result: AnalysisResult) -> None:
     reading = _reading(result, cams=np.ones((4, 7, 7), np.float32))
-    attention = analyse.weigh_attention(reading, result.segmentation, result.manifest)
+    attention = weigh_attention(reading, result.segmentation, result.manifest)
     for share in attention.heat_on_cells.values():
         assert share is not None
         assert math.isclose(share, attention.by_chance, abs_tol=1e-4)
-    assert 0.0 < attention.by_chance < 1.0
+    assert 0.0 < attention.by_chance < attention.at_best < 1.0
 
 
 def test_storing_keeps_pictures_row_case_and_trail(

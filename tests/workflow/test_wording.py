@@ -7,11 +7,18 @@ import pytest
 from utils.workflow import wording
 
 
-@pytest.mark.parametrize("name", ["Pre-B ALL", "Benign (hematogone-rich)"])
-def test_a_result_is_a_pattern_and_never_a_diagnosis(name: str) -> None:
-    line = wording.headline(name)
-    assert line == f"Pattern resembling: {name} (image class)"
-    assert "diagnos" not in line.lower()
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("Pre-B ALL", "Pattern resembling: Pre-B ALL (image class)"),
+        (
+            "Hematogone-rich (class “Benign”)",
+            "Pattern resembling: Hematogone-rich (class “Benign”)",
+        ),
+    ],
+)
+def test_a_result_is_a_pattern_and_never_a_diagnosis(name: str, line: str) -> None:
+    assert wording.headline(name) == line
 
 
 def test_abstaining_is_a_result() -> None:
@@ -29,6 +36,15 @@ def test_blasts_are_confirmed_by_flow_cytometry_and_hematogones_explained() -> N
     benign = " ".join(wording.statements(label_code="Benign", is_blast=False, note="Own note."))
     assert "hematogone-rich" in benign
     assert "look like lymphoblasts" in benign
+
+
+def test_what_the_label_set_says_is_not_said_twice() -> None:
+    note = "An immunophenotypic entity; confirm by flow cytometry."
+    said = wording.statements(label_code="Pre", is_blast=True, note=note)
+    assert said[0] == note
+    assert len(said) == 2
+    note = "Hematogone-rich, not healthy."
+    assert wording.statements(label_code="Benign", is_blast=False, note=note)[0] == note
 
 
 @pytest.mark.parametrize("code", [None, "Benign", "Pre"])

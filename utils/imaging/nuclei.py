@@ -66,11 +66,15 @@ def optical_density(pixels: RGBImage) -> FloatImage:
     density : (H, W, 3) ndarray of float32
         0 where a channel is as bright as the background.
     """
+    return np.asarray(cv2.LUT(pixels, _density_table(pixels)[None]), dtype=np.float32)
+
+
+def _density_table(pixels: RGBImage) -> FloatImage:
+    """Density of each of 256 levels in each channel, (256, 3)."""
     # The offset of 4 keeps sensor noise in the darkest pixels from becoming density.
     levels = np.arange(256.0)[:, None] + 4.0
     white = white_point(pixels)[None, :] + 4.0
-    table = np.maximum(np.log(white / levels), 0.0).astype(np.float32)
-    return np.asarray(cv2.LUT(pixels, table[None]), dtype=np.float32)
+    return np.maximum(np.log(white / levels), 0.0).astype(np.float32)
 
 
 def nucleus_map(pixels: RGBImage) -> FloatImage:
@@ -99,13 +103,18 @@ def nucleus_map(pixels: RGBImage) -> FloatImage:
     .. [1] Ruifrok and Johnston (2001), Anal Quant Cytol Histol 23, 291-299
        (optical density of stains).
     """
-    red, green, blue = cv2.split(optical_density(pixels))
-    gain = 255.0 / FULL_SCALE_DENSITY
+    # Whole numbers, four to a level: a third of the time of float32 planes.
+    table = np.round(_density_table(pixels) * (4.0 * 255.0 / FULL_SCALE_DENSITY)).astype(np.int16)
+    planes = cv2.split(pixels)
+    red, green, blue = (
+        cv2.LUT(plane, np.ascontiguousarray(table[:, channel]))
+        for channel, plane in enumerate(planes)
+    )
     others = cv2.addWeighted(
         cv2.max(red, blue), STRONGER_WEIGHT, cv2.min(red, blue), 1.0 - STRONGER_WEIGHT, 0.0
     )
     # Conversion to 8 bits clips at both ends.
-    level = cv2.addWeighted(green, gain, others, -gain, 0.0, dtype=cv2.CV_8U)
+    level = cv2.addWeighted(green, 0.25, others, -0.25, 0.0, dtype=cv2.CV_8U)
     return np.asarray(cv2.GaussianBlur(level, (0, 0), 1.0), dtype=np.float32)
 
 

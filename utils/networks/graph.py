@@ -92,12 +92,12 @@ def build_graph(
             x = _block(graph, x, f"conv{stage}_block{block}", stride, shortcut=block == 1)
         mean = graph.node("GlobalAveragePool", [x], f"stage{stage}_mean")
         pooled.append(graph.node("Flatten", [mean], f"stage{stage}_pooled", axis=1))
-    # The second stage's means tell texture and colour, the last one's the cells:
-    # together they know a picture that is no smear (see the model card).
-    graph.node("Concat", [pooled[1], pooled[-1]], "embedding", axis=1)
     classes = _head(graph, pooled[-1])
-    side, last = -(-input_px // 32), weights["hidden"][0].shape[0]
-    width = weights[f"conv3_block{dict(stages)[3]}_3_conv"][0].shape[3] + last
+    # The third stage's means tell texture and colour, the hidden layer the cells:
+    # together they know a picture that is no smear (docs/decisions/0004).
+    graph.node("Concat", [pooled[1], "hidden_relu"], "embedding", axis=1)
+    side, hidden = -(-input_px // 32), weights["hidden"][0].shape[1]
+    width = weights[f"conv3_block{dict(stages)[3]}_3_conv"][0].shape[3] + hidden
     _heat(graph, x, side)
     float32 = TensorProto.FLOAT
     outputs = [("logits", [classes]), ("cams", [classes, side, side]), ("embedding", [width])]

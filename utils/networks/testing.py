@@ -58,7 +58,7 @@ def write_random_network(
     """
     weights = random_weights(len(CODES), seed=seed)
     graph = build_graph(weights, input_px=224, stages=STAGES).SerializeToString()
-    width = weights["conv3_block1_3_conv"][0].shape[3] + weights["hidden"][0].shape[0]
+    width = weights["conv3_block1_3_conv"][0].shape[3] + weights["hidden"][0].shape[1]
     classes = [
         LabelClass(
             code=code,

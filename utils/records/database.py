@@ -17,7 +17,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import alembic.command
 import sqlalchemy as sa
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from flask import Flask
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
@@ -131,12 +134,23 @@ def init_database(app: Flask, settings: Settings) -> None:
 
 
 def upgrade_embedded(app: Flask, settings: Settings) -> None:
-    """Bring the embedded database up to date, one process at a time."""
-    import alembic.command  # costs 60 ms, and PostgreSQL installations never need it here
+    """Bring the embedded database up to date, one process at a time.
 
+    A database that is up to date is only read, so that a start never waits for a writer.
+    """
     settings.instance_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    config = migrate.get_config()
+    newest = ScriptDirectory.from_config(config).get_current_head()
+    if _revision() == newest:
+        return
     with _locked(settings.instance_dir / ".upgrade.lock"):
-        alembic.command.upgrade(migrate.get_config(), "head")
+        if _revision() != newest:
+            alembic.command.upgrade(config, "head")
+
+
+def _revision() -> str | None:
+    with db.engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision()
 
 
 @contextmanager

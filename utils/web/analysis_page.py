@@ -145,6 +145,8 @@ def _heat(analysis: Analysis, labels: LabelSet, query: Mapping[str, str]) -> dic
         "maps": _maps(),
         "ceiling": ceiling,
         "by_chance": kept.get("by_chance"),
+        "at_best": kept.get("at_best"),
+        "grid": f"{cams.shape[1]} × {cams.shape[2]}",
         "legends": {name: _legend(name) for name in _maps()},
     }
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -21,6 +21,7 @@ from utils.imaging import overlay, preprocess, quality, watershed
 from utils.imaging.nuclei import nucleus_mask
 from utils.records import Analysis, Case, User, audit, db
 from utils.workflow import access
+from utils.workflow.attention import Attention, weigh_attention
 from utils.workflow.pictures import Pictures, encode_pictures
 from utils.workflow.wording import NOTHING_TO_CLASSIFY
 
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
     from utils.networks.manifest import Manifest
     from utils.records.blobs import BlobStore
     from utils.settings import Settings
-
-# Below one half, most of the heat lies elsewhere than on the cells.
-LEAST_HEAT_ON_CELLS: Final = 0.5
 
 
 @dataclass
@@ -65,22 +63,6 @@ class Verdict:
 
     label_code: str | None
     reasons: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Attention:
-    """Where the heat lies, for each class.
-
-    Attributes
-    ----------
-    heat_on_cells : dict of str to float or None
-        Share of a class's heat that lies on nucleated cells, 0 to 1; None where the map is empty.
-    by_chance : float
-        Share of the field's area that the same cells cover: what an even heat would give.
-    """
-
-    heat_on_cells: dict[str, float | None]
-    by_chance: float
 
 
 @dataclass(frozen=True)
@@ -174,20 +156,6 @@ def decide(reading: Reading, seen: Quality, cells: Segmentation) -> Verdict:
     return Verdict(reading.label, ())
 
 
-def weigh_attention(reading: Reading, cells: Segmentation, manifest: Manifest) -> Attention:
-    """Measure how much of each class's heat lies on nucleated cells."""
-    shares: dict[str, float | None] = {}
-    by_chance: float | None = None
-    for label, cam in zip(manifest.classes, reading.cams, strict=True):
-        heat = overlay.measure_heat(cam, cells)
-        shares[label.code] = None if heat is None else heat.share
-        by_chance = by_chance if heat is None else heat.area_share
-    if by_chance is None:  # every map is empty: nothing measured the cells yet
-        even = overlay.measure_heat(np.ones_like(reading.cams[0]), cells)
-        by_chance = 0.0 if even is None else even.area_share
-    return Attention(shares, by_chance)
-
-
 def collect_flags(
     decoded: DecodedImage,
     seen: Quality,
@@ -200,7 +168,7 @@ def collect_flags(
     heat: tuple[str, ...] = ()
     if share is None:
         heat = ("no_evidence",)
-    elif share < LEAST_HEAT_ON_CELLS:
+    elif attention.misses_cells(share):
         heat = ("heat_off_cells",)
     return tuple(
         dict.fromkeys((*verdict.reasons, *seen.flags, *reading.reasons, *heat, *decoded.notes))
@@ -392,6 +360,7 @@ def _nuclei_of(result: AnalysisResult) -> dict[str, Any]:
         ],
         "heat_on_cells": result.attention.heat_on_cells,
         "by_chance": result.attention.by_chance,
+        "at_best": result.attention.at_best,
     }
 
 

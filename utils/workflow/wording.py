@@ -91,7 +91,8 @@ _FLAGS: dict[str, Flag] = {
         Flag(
             "heat_off_cells",
             "The network did not look at the cells",
-            "Most of the heat lies away from the nucleated cells. Do not trust the pattern named.",
+            "Most of the heat that a map this coarse could put on nucleated cells lies elsewhere. "
+            "Do not trust the pattern named.",
             "warning",
         ),
         Flag(
@@ -182,7 +183,8 @@ def headline(display_name: str | None) -> str:
     """
     if display_name is None:
         return UNCLASSIFIABLE
-    return f"Pattern resembling: {display_name} (image class)"
+    says_so = "class" in display_name
+    return f"Pattern resembling: {display_name}{'' if says_so else ' (image class)'}"
 
 
 def statements(
@@ -207,14 +209,17 @@ def statements(
         In the order to show them; the closed world last.
     """
     sentences: list[str] = []
+    said = note.lower()
     if label_code is None:
         sentences.append(ABSTAINING)
-    elif label_code == "Benign":
-        sentences.append(HEMATOGONES)
-    elif is_blast:
-        sentences.append(FLOW_CYTOMETRY)
-    if label_code not in (None, "Benign") and note and note not in sentences:
-        sentences.append(note)
+    else:
+        # The label set speaks for itself; what it leaves out is added, and nothing said twice.
+        if note:
+            sentences.append(note)
+        if label_code == "Benign" and "hematogone" not in said:
+            sentences.append(HEMATOGONES)
+        if is_blast and "flow cytometry" not in said:
+            sentences.append(FLOW_CYTOMETRY)
     sentences.append(CLOSED_WORLD.format(count=class_count))
     return tuple(sentences)
 

@@ -1,0 +1,61 @@
+"""Did the network look at the cells? The share of each class's heat that lies on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import cv2
+import numpy as np
+
+from utils.imaging import overlay
+
+if TYPE_CHECKING:
+    from utils.imaging.watershed import Segmentation
+    from utils.networks.classifier import Reading
+    from utils.networks.manifest import Manifest
+
+# A map of 7 x 7 values cannot follow the rim of a cell: on `all4`, a map that is exactly the cells
+# has 0.3 to 0.7 of its heat on them. "Most of the heat lies elsewhere" is therefore measured
+# between chance (0) and what such a map reaches (1).
+LEAST_ATTENTION: Final = 0.5
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Where the heat lies, for each class.
+
+    Attributes
+    ----------
+    heat_on_cells : dict of str to float or None
+        Share of a class's heat that lies on nucleated cells, 0 to 1; None where the map is empty.
+    by_chance : float
+        Share of the field's area that the same cells cover: what an even heat would give.
+    at_best : float
+        What a map of the same resolution has that is exactly the cells.
+    """
+
+    heat_on_cells: dict[str, float | None]
+    by_chance: float
+    at_best: float
+
+    def misses_cells(self, share: float) -> bool:
+        """Whether most of the heat that could lie on cells lies elsewhere."""
+        attainable = self.at_best - self.by_chance
+        return share - self.by_chance < LEAST_ATTENTION * attainable
+
+
+def weigh_attention(reading: Reading, cells: Segmentation, manifest: Manifest) -> Attention:
+    """Measure how much of each class's heat lies on nucleated cells."""
+    shares: dict[str, float | None] = {}
+    for label, cam in zip(manifest.classes, reading.cams, strict=True):
+        heat = overlay.measure_heat(cam, cells)
+        shares[label.code] = None if heat is None else heat.share
+    grid = reading.cams.shape[2], reading.cams.shape[1]
+    mask = (cells.labels > 0).astype(np.uint8) * np.uint8(255)
+    best = overlay.measure_heat(
+        cv2.resize(mask, grid, interpolation=cv2.INTER_AREA).astype(np.float32), cells
+    )
+    if best is None:  # no cells: no share to compare with
+        return Attention(shares, 0.0, 0.0)
+    return Attention(shares, best.area_share, best.share)
