@@ -90,7 +90,10 @@ def test_drawing_repeats_and_leaves_the_fields_alone(fields: Fields) -> None:
 
 
 def test_stain_match_gives_the_other_statistics() -> None:
-    source, donor = smear(1, (225, 232, 245), (110, 50, 150)), smear(2, (245, 220, 200), (90, 60, 90))
+    source, donor = (
+        smear(1, (225, 232, 245), (110, 50, 150)),
+        smear(2, (245, 220, 200), (90, 60, 90)),
+    )
     wanted = counterfactual.stain_statistics(donor)
     found = counterfactual.stain_statistics(counterfactual.match_stain(source, wanted))
     np.testing.assert_allclose(found, wanted, atol=4)

@@ -68,7 +68,9 @@ def test_hash_survives_compression_and_tells_pictures_apart(folder: Path) -> Non
 def test_blocks_and_near_duplicates_stay_together(folder: Path) -> None:
     examples = list_folder(folder)
     groups = group_examples(examples, block=10)
-    by_name = {e.path.relative_to(folder).as_posix(): g for e, g in zip(examples, groups, strict=True)}
+    by_name = {
+        e.path.relative_to(folder).as_posix(): g for e, g in zip(examples, groups, strict=True)
+    }
     assert by_name["A/x-000.jpg"] == by_name["A/x-009.jpg"]
     assert by_name["A/x-010.jpg"] != by_name["A/x-009.jpg"]
     assert by_name["A/x-057.jpg"] == by_name["A/x-003.jpg"] == by_name["A/x-050.jpg"]

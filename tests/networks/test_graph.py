@@ -48,7 +48,9 @@ def test_weights_are_stored_as_float16() -> None:
 
 def test_heat_is_the_gradient_by_finite_differences(outputs: dict[str, np.ndarray]) -> None:
     """Grad-CAM's weights are mean gradients of a logit; here they are differences."""
-    weights = {k: [np.float16(w).astype(np.float64) for w in v] for k, v in random_weights(4).items()}
+    weights = {
+        k: [np.float16(w).astype(np.float64) for w in v] for k, v in random_weights(4).items()
+    }
 
     def head(maps: np.ndarray) -> np.ndarray:
         pooled = maps.mean(axis=(1, 2))

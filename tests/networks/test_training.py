@@ -132,7 +132,10 @@ def test_heat_in_the_graph_is_the_tapes_on_the_trained_weights() -> None:
     rng = np.random.default_rng(8)
     from tests.networks.test_augmentation import smear
 
-    pictures = [smear(5, (225, 232, 245), (110, 50, 150)), smear(6, (245, 240, 225), (150, 60, 170))]
+    pictures = [
+        smear(5, (225, 232, 245), (110, 50, 150)),
+        smear(6, (245, 240, 225), (150, 60, 170)),
+    ]
     pictures.append(rng.integers(0, 256, (224, 224, 3), dtype=np.uint8))
     for picture in pictures:
         raw = classifier.forward(picture)

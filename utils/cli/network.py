@@ -93,6 +93,7 @@ def train(
     seed: int,
 ) -> None:
     """Fine-tune a network and publish it. Interrupted, the same command goes on."""
+    from utils.imaging.preprocess import PreprocessSpec
     from utils.networks import publish, training
     from utils.networks.dataset import list_folder
 
@@ -111,7 +112,7 @@ def train(
         split=split,
         classes=classes,
         normalisation=CAFFE if weights == "imagenet" else IMAGENET,
-        spec=publish.PreprocessSpec(),
+        spec=PreprocessSpec(),
         start=start,
         origin=_origin(name, data),
         training_outliers=outliers,

@@ -214,7 +214,7 @@ def jpeg(pixels: RGBImage, quality: int) -> RGBImage:
     """
     bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
     _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, int(quality)])
-    back = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    back = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
     return np.asarray(cv2.cvtColor(back, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 

@@ -36,13 +36,14 @@ def cell_radius_px(pixels: RGBImage) -> float:
         (5th to 95th percentile), on `bccd` 32 to 59 with a median of 41.
     """
     longest = max(pixels.shape[:2])
+    zoom = 1.0
     radius = 0.0
     for side_px in LOOKED_AT_PX:
         zoom = min(1.0, side_px / longest)
         radius = _cell_radius(reduce(pixels, zoom))
         if zoom == 1.0 or radius >= CLEAR_RADIUS_PX:
             break
-    return radius / zoom
+    return float(radius / zoom)
 
 
 def _cell_radius(pixels: RGBImage) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def draw_curves(log: Sequence[dict[str, Any]], best_epoch: int, path: Path) -> N
         axes.plot(epochs, removed, color="#CC79A7", lw=1.2, ls="--", label="cells removed: surest")
         axes.axvline(best_epoch + 1, color=INK, lw=0.8, ls=":")
         axes.annotate(f"best: {best_epoch + 1}", (best_epoch + 1, 0.02), ha="right", color=INK)
-        for first, second in zip(log, log[1:], strict=False):
+        for first, second in pairwise(log):
             if first["side_px"] != second["side_px"]:
                 axes.axvspan(second["epoch"] + 0.5, epochs[-1] + 0.5, color=ACCENT, alpha=0.05)
                 axes.annotate(f"{second['side_px']} px", (second["epoch"] + 0.7, 0.96), color=QUIET)

@@ -66,7 +66,7 @@ class Finished:
     classes: list[LabelClass]
     normalisation: Normalisation
     spec: PreprocessSpec
-    start: str
+    start: str | None
     origin: Origin
     training_outliers: tuple[Path, ...] = ()
     other_kinds: dict[str, Path] = field(default_factory=dict)
@@ -239,14 +239,17 @@ def _measure(
         classifier, test, robustness=True, groups=groups, known=parts["train"], say=say
     )
     views = Views(test.pixels, test.targets, spec=finished.spec, seed=7)
-    say("linear probe on frozen start features")
-    known = Views(parts["train"].pixels, parts["train"].targets, spec=finished.spec, seed=12)
     tests = ("plain", *ROBUSTNESS, "cells_removed")
-    probe = probe_accuracies(
-        known, views, start=finished.start, normalisation=finished.normalisation, views=tests
-    )
     report["controls"] = evaluation.controls_by_view(views, parts["train"], tests)
-    report["controls"]["linear_probe"] = probe
+    if finished.start is not None:
+        say("linear probe on frozen start features")
+        report["controls"]["linear_probe"] = probe_accuracies(
+            Views(parts["train"].pixels, parts["train"].targets, spec=finished.spec, seed=12),
+            views,
+            start=finished.start,
+            normalisation=finished.normalisation,
+            views=tests,
+        )
     plain = evaluation.read_view(classifier, views, "plain")
     say("pictures that are no smear")
     report["ood"] = evaluation.against_outliers(
