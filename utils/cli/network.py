@@ -161,8 +161,15 @@ def _origin(name: str, data: Path) -> Any:
     path = _models() / name / ORIGINS
     if path.is_file():
         return Origin(**json.loads(path.read_text(encoding="utf-8")))
-    unknown = "not stated"
-    return Origin(f"the folder {data.name}.", unknown, unknown, unknown, f"folder {data.name}")
+    unknown = "not stated."
+    return Origin(
+        dataset=f"the folder {data.name}.",
+        licence=unknown,
+        start=unknown,
+        start_licence=unknown,
+        outliers=unknown,
+        domain=f"folder {data.name}",
+    )
 
 
 def _split(run: Path, examples: list[Example], seed: int) -> Split:

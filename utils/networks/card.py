@@ -66,6 +66,7 @@ entities: confirm by flow cytometry.
   “Unclassifiable — review”.
 - **Architecture:** {manifest.backbone}. Heatmaps: {manifest.heat_layer}.
 - **Trained on:** {origin.dataset} Licence: {origin.licence}
+- **Pictures of no class in training:** {origin.outliers}
 - **Start weights:** {origin.start} Licence: {origin.start_licence}
 - **Recipe:** `{training["recipe"]}`; all layers fine-tuned. Backgrounds swapped between classes,
   fields without cells and pictures of other kinds with a uniform target, stain mixing,
@@ -179,6 +180,7 @@ def _repeat(manifest: Manifest) -> str:
     return f"""## Repeat it
 
     flask network train --name {manifest.name} --data ../shared/datasets/{manifest.name} \\
-        --weights ../shared/weights/resnet50_imagenet_notop.weights.h5
+        --weights ../shared/weights/resnet50_imagenet_notop.weights.h5 \\
+        --outliers ../shared/datasets/marrow7 --other-kinds ../shared/datasets/bccd/images
     flask network evaluate {manifest.name} --dataset ../shared/datasets/{manifest.name} \\
         --part test --robustness"""

@@ -41,7 +41,7 @@ class Origin:
 
     Attributes
     ----------
-    dataset, licence, start, start_licence : str
+    dataset, licence, start, start_licence, outliers : str
         In words.
     domain : str
         What it was trained on, in one sentence for the report.
@@ -51,6 +51,7 @@ class Origin:
     licence: str
     start: str
     start_licence: str
+    outliers: str
     domain: str
 
 

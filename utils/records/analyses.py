@@ -37,6 +37,7 @@ class Analysis(Record):
         sa.Index("ix_analyses_review_state_created_at_id", "review_state", "created_at", "id"),
         sa.Index("ix_analyses_reviewed_by_id_created_at_id", "reviewed_by_id", "created_at", "id"),
         sa.Index("ix_analyses_probability_id", "probability", "id"),
+        sa.Index("ix_analyses_owner_id_original_sha256", "owner_id", "original_sha256"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)

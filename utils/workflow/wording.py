@@ -141,6 +141,12 @@ _FLAGS: dict[str, Flag] = {
         Flag("exif_rotated", "Turned upright", "The camera’s rotation was applied.", "note"),
         Flag("profile_applied", "Colour profile applied", "Colours were brought to sRGB.", "note"),
         Flag(
+            "profile_broken",
+            "Colour profile unreadable",
+            "The file names a colour profile that cannot be read; its colours were taken as sRGB.",
+            "note",
+        ),
+        Flag(
             "first_frame_only",
             "First frame only",
             "The file holds several frames; the first was read.",

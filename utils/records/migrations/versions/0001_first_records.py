@@ -197,6 +197,9 @@ def _analyses() -> None:
     )
     op.create_index("ix_analyses_probability_id", "analyses", ["probability", "id"])
     op.create_index(
+        "ix_analyses_owner_id_original_sha256", "analyses", ["owner_id", "original_sha256"]
+    )
+    op.create_index(
         "ix_analyses_review_state_created_at_id", "analyses", ["review_state", "created_at", "id"]
     )
     op.create_index(
