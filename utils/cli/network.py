@@ -69,6 +69,7 @@ def list_networks(as_json: bool) -> None:
 @click.option("--name", default="all4", show_default=True, help="Name of the network.")
 @click.option("--data", type=FOLDER, required=True, help="Folder of class folders.")
 @click.option("--weights", required=True, help="Start weights: a file, imagenet, or none.")
+@click.option("--from", "parent", help="Go on from a trained network, on its split.")
 @click.option("--recipe", default=DEFAULT, show_default=True, type=click.Choice(sorted(RECIPES)))
 @click.option(
     "--loss", type=click.Choice(["cross_entropy", "focal"]), help="In place of the recipe's."
@@ -83,6 +84,7 @@ def train(
     name: str,
     data: Path,
     weights: str,
+    parent: str | None,
     recipe: str,
     loss: str | None,
     class_weights: str | None,
@@ -103,7 +105,8 @@ def train(
     run = run or Path("runs") / name
     classes = _label_set(name)
     examples = list_folder(data)
-    split = _split(run, examples, seed)
+    before = registry.find(_models(), parent) if parent else None
+    split = _split(run, examples, seed, before)
     finished = publish.Finished(
         name=name,
         version=version or datetime.now(UTC).strftime("%Y.%m.%d"),
@@ -114,6 +117,7 @@ def train(
         normalisation=CAFFE if weights == "imagenet" else IMAGENET,
         spec=PreprocessSpec(),
         start=start,
+        parent=f"{parent} {before.name}" if before else None,
         origin=_origin(name, data),
         training_outliers=outliers,
         other_kinds={folder.name: folder for folder in other_kinds},
@@ -122,7 +126,7 @@ def train(
     training.train(
         material,
         chosen,
-        start=start,
+        start=before / registry.GRAPH if before else start,
         run=run,
         normalisation=finished.normalisation,
         spec=finished.spec,
@@ -172,7 +176,7 @@ def _origin(name: str, data: Path) -> Any:
     )
 
 
-def _split(run: Path, examples: list[Example], seed: int) -> Split:
+def _split(run: Path, examples: list[Example], seed: int, before: Path | None) -> Split:
     from utils.networks.dataset import Split, split_by_group
 
     path = run / "split.json"
@@ -180,7 +184,10 @@ def _split(run: Path, examples: list[Example], seed: int) -> Split:
         # A run that goes on must keep its split, or training pictures become test pictures.
         return Split.load(path)
     run.mkdir(parents=True, exist_ok=True)
-    split = split_by_group(examples, seed=seed)
+    if before is not None:
+        split = Split.load(before / "split.json")
+    else:
+        split = split_by_group(examples, seed=seed)
     split.save(path)
     return split
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -245,10 +246,32 @@ def measure_heat(cam: FloatImage, segmentation: Segmentation) -> HeatOnCells | N
     heat : HeatOnCells or None
         None where the map is empty.
     """
+    return measure_heats([cam], segmentation)[0]
+
+
+def measure_heats(
+    cams: Sequence[FloatImage], segmentation: Segmentation
+) -> list[HeatOnCells | None]:
+    """Share of each map's heat that lies on nucleated cells; see `measure_heat`.
+
+    Parameters
+    ----------
+    cams : sequence of (h, w) ndarray of float32
+        Not negative; not modified.
+    segmentation : Segmentation
+
+    Returns
+    -------
+    heats : list of HeatOnCells or None
+    """
+    inside = _cell_share(segmentation)
+    return [_heat_inside(cam, inside) for cam in cams]
+
+
+def _heat_inside(cam: FloatImage, inside: FloatImage) -> HeatOnCells | None:
     level = _finite(cam)
     if not level.any():
         return None
-    inside = _cell_share(segmentation)
     height, width = inside.shape
     # Only ratios matter; without this, the sum over huge values would overflow.
     enlarged = cv2.resize(level / level.max(), (width, height), interpolation=cv2.INTER_LINEAR)

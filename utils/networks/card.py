@@ -55,6 +55,8 @@ def _number(value: float | None) -> str:
 def _head(manifest: Manifest, origin: Origin) -> str:
     training = manifest.training
     pictures = training["pictures"]
+    parent = training.get("parent", "none")
+    going_on = "" if parent == "none" else f"going on from {parent}; "
     names = ", ".join(f"{c.code} ({c.display_name})" for c in manifest.classes)
     return f"""# {manifest.name} {manifest.version}
 
@@ -68,8 +70,8 @@ entities: confirm by flow cytometry.
 - **Trained on:** {origin.dataset} Licence: {origin.licence}
 - **Pictures of no class in training:** {origin.outliers}
 - **Start weights:** {origin.start} Licence: {origin.start_licence}
-- **Recipe:** `{training["recipe"]}`; all layers fine-tuned. Backgrounds swapped between classes,
-  fields without cells and pictures of other kinds with a uniform target, stain mixing,
+- **Recipe:** `{training["recipe"]}`, {going_on}all layers fine-tuned. Backgrounds swapped between
+  classes, fields without cells and pictures of other kinds with a uniform target, stain mixing,
   optical-density jitter, some grey.
 - **Split:** by contiguous blocks of {training["block"]} file numbers, near-duplicates
   (perceptual hash) kept on one side; seed {training["split_seed"]}; {pictures["train"]} training,

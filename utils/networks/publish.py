@@ -68,6 +68,7 @@ class Finished:
     normalisation: Normalisation
     spec: PreprocessSpec
     start: str | None
+    parent: str | None
     origin: Origin
     training_outliers: tuple[Path, ...] = ()
     other_kinds: dict[str, Path] = field(default_factory=dict)
@@ -207,6 +208,7 @@ def _manifest(
         abstain_below=abstain_below,
         out_of_distribution=domain,
         training={
+            "parent": finished.parent or "none",
             **asdict(finished.origin),
             "recipe": recipe["name"],
             "pictures": counts,

@@ -96,10 +96,12 @@ def load_classifier(
     """
     folder = find(models_dir, name, version)
     manifest = Manifest.load(folder / MANIFEST)
-    graph = (folder / GRAPH).read_bytes()
-    if hashlib.sha256(graph).hexdigest() != manifest.weights_sha256:
+    with (folder / GRAPH).open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != manifest.weights_sha256:
         raise NetworkCorrupt(
             f"The weights of network {manifest.name} {manifest.version} are not those that its "
             "manifest names (SHA-256 differs). Restore the file; nothing is read until then."
         )
-    return Classifier(graph, manifest, threads=threads)
+    # By path: the engine then reads the weights itself, 50 MB less in memory.
+    return Classifier(folder / GRAPH, manifest, threads=threads)

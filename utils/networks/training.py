@@ -22,6 +22,7 @@ from utils.imaging.preprocess import PreprocessSpec
 from utils.networks import augmentation
 from utils.networks.architecture import build_classifier, load_start_weights
 from utils.networks.augmentation import Fields
+from utils.networks.export import from_graph
 from utils.networks.normalisation import Normalisation
 from utils.networks.recipes import Recipe
 from utils.networks.views import Views
@@ -76,7 +77,8 @@ def train(
     material : Material
     recipe : Recipe
     start : str or Path or None
-        ``imagenet``, a weights file, or None for random weights.
+        ``imagenet``, a weights file, the graph of a trained network, or None for
+        random weights.
     run : Path
         Folder of this run's checkpoints. A run that is found there goes on.
     normalisation : Normalisation
@@ -144,7 +146,9 @@ def _open_run(
         return network, state
     (run / "log.jsonl").unlink(missing_ok=True)
     (run / "recipe.json").write_text(recorded)
-    if start is not None:
+    if start is not None and Path(start).suffix == ".onnx":
+        network.set_weights(from_graph(Path(start)).get_weights())
+    elif start is not None:
         load_start_weights(network, start)
     return network, _State()
 

@@ -47,15 +47,14 @@ class Attention:
 
 def weigh_attention(reading: Reading, cells: Segmentation, manifest: Manifest) -> Attention:
     """Measure how much of each class's heat lies on nucleated cells."""
-    shares: dict[str, float | None] = {}
-    for label, cam in zip(manifest.classes, reading.cams, strict=True):
-        heat = overlay.measure_heat(cam, cells)
-        shares[label.code] = None if heat is None else heat.share
     grid = reading.cams.shape[2], reading.cams.shape[1]
     mask = (cells.labels > 0).astype(np.uint8) * np.uint8(255)
-    best = overlay.measure_heat(
-        cv2.resize(mask, grid, interpolation=cv2.INTER_AREA).astype(np.float32), cells
-    )
+    exact = cv2.resize(mask, grid, interpolation=cv2.INTER_AREA).astype(np.float32)
+    *heats, best = overlay.measure_heats([*reading.cams, exact], cells)
+    shares: dict[str, float | None] = {
+        label.code: None if heat is None else heat.share
+        for label, heat in zip(manifest.classes, heats, strict=True)
+    }
     if best is None:  # no cells: no share to compare with
         return Attention(shares, 0.0, 0.0)
     return Attention(shares, best.area_share, best.share)
