@@ -119,7 +119,7 @@ def test_train_publishes_a_network_that_serves(tmp_path: Path) -> None:
     import subprocess
     import sys
 
-    models, data = tmp_path / "models", write_fields(tmp_path / "data", ("A", "B"), 80)
+    models, data = tmp_path / "models", write_fields(tmp_path / "data", ("A", "B"), 60)
     write_random_network(models)
     labels = json.loads((PROJECT_ROOT / "models" / "all4" / "labels.json").read_text())[:2]
     for label, code in zip(labels, ("A", "B"), strict=True):
@@ -134,7 +134,7 @@ def test_train_publishes_a_network_that_serves(tmp_path: Path) -> None:
     }
     command = [sys.executable, "-m", "flask", "network", "train", "--name", "tiny"]
     command += ["--data", str(data), "--weights", "none", "--recipe", "smoke"]
-    command += ["--version", "1", "--run", str(tmp_path / "run")]
+    command += ["--version", "1", "--run", str(tmp_path / "run"), "--block", "5"]
     done = subprocess.run(
         command, cwd=PROJECT_ROOT, env=environment, capture_output=True, text=True, timeout=900
     )

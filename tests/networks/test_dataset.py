@@ -90,6 +90,11 @@ def test_split_keeps_groups_whole_and_repeats(folder: Path) -> None:
     assert set(counts) == set(PARTS)
 
 
+def test_too_few_groups_are_refused_in_a_sentence(folder: Path) -> None:
+    with pytest.raises(DatasetInvalid, match="blocks of 40"):
+        split_by_group(list_folder(folder), seed=4, block=40)
+
+
 def test_subjects_are_groups(tmp_path: Path) -> None:
     for i, name in enumerate(("UID_1_1_1_all", "UID_1_2_9_all", "UID_H1_1_1_hem", "UID_2_1_1_all")):
         write(tmp_path / "all" / f"{name}.jpg", picture(50 + i))

@@ -79,6 +79,7 @@ def list_networks(as_json: bool) -> None:
 @click.option("--run", type=click.Path(path_type=Path), help="Folder of the checkpoints.")
 @click.option("--outliers", type=FOLDER, multiple=True, help="Class folders to learn as “none”.")
 @click.option("--other-kinds", type=FOLDER, multiple=True, help="Folders to test “none” with.")
+@click.option("--block", default=40, show_default=True, help="File numbers that stay together.")
 @click.option("--seed", default=1, show_default=True, help="Of the split and the training.")
 def train(
     name: str,
@@ -92,6 +93,7 @@ def train(
     run: Path | None,
     outliers: tuple[Path, ...],
     other_kinds: tuple[Path, ...],
+    block: int,
     seed: int,
 ) -> None:
     """Fine-tune a network and publish it. Interrupted, the same command goes on."""
@@ -106,7 +108,7 @@ def train(
     classes = _label_set(name)
     examples = list_folder(data)
     before = registry.find(_models(), parent) if parent else None
-    split = _split(run, examples, seed, before)
+    split = _split(run, examples, before, seed=seed, block=block)
     finished = publish.Finished(
         name=name,
         version=version or datetime.now(UTC).strftime("%Y.%m.%d"),
@@ -176,7 +178,9 @@ def _origin(name: str, data: Path) -> Any:
     )
 
 
-def _split(run: Path, examples: list[Example], seed: int, before: Path | None) -> Split:
+def _split(
+    run: Path, examples: list[Example], before: Path | None, *, seed: int, block: int
+) -> Split:
     from utils.networks.dataset import Split, split_by_group
 
     path = run / "split.json"
@@ -187,7 +191,7 @@ def _split(run: Path, examples: list[Example], seed: int, before: Path | None) -
     if before is not None:
         split = Split.load(before / "split.json")
     else:
-        split = split_by_group(examples, seed=seed)
+        split = split_by_group(examples, seed=seed, block=block)
     split.save(path)
     return split
 

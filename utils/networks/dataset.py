@@ -232,6 +232,11 @@ def split_by_group(
     Returns
     -------
     split : Split
+
+    Raises
+    ------
+    DatasetInvalid
+        If a class has too few groups for three parts.
     """
     groups = group_examples(examples, block=block)
     rng = np.random.default_rng(seed)
@@ -256,5 +261,13 @@ def split_by_group(
         for i in members:
             filled[chosen][examples[i].code] += 1
             parts[examples[i].sha256] = chosen
+    for part in PARTS:
+        missing = sorted(code for code in total if filled[part][code] == 0)
+        if missing:
+            raise DatasetInvalid(
+                "Expected enough groups of each class for three parts; with blocks of "
+                f"{block} file numbers no picture of {', '.join(missing)} is left for {part}. "
+                "Smaller blocks help."
+            )
     names = {examples[i].sha256: groups[i] for i in range(len(examples))}
     return Split(seed=seed, block=block, parts=parts, groups=names)

@@ -136,6 +136,7 @@ def evaluate(
     if groups is not None:
         report["intervals"] = intervals(plain.probabilities, material.targets, codes, groups)
     report["robustness"] = report["cells_removed"] = None
+    report["details"] = {"plain": certainty(plain)}
     if robustness:
         report["robustness"] = {}
         for view in ROBUSTNESS:
@@ -143,6 +144,7 @@ def evaluate(
             changed = read_view(classifier, views, view)
             calls = changed.probabilities.argmax(axis=1)
             report["robustness"][view] = float((calls == material.targets).mean())
+            report["details"][view] = certainty(changed)
         say("reading without cells")
         report["cells_removed"] = without_cells(
             read_view(classifier, views, "cells_removed"), material.targets
@@ -150,14 +152,18 @@ def evaluate(
     return report
 
 
-def without_cells(readings: Readings, targets: NDArray[np.int64]) -> dict[str, float]:
-    """What is left when the cells are gone; the network should abstain."""
-    calls = readings.probabilities.argmax(axis=1)
+def certainty(readings: Readings) -> dict[str, float]:
+    """How sure the network was of a set, and how often it abstained."""
     return {
-        "accuracy": float((calls == targets).mean()),
         "mean_highest_probability": float(readings.probabilities.max(axis=1).mean()),
         "abstained": float(readings.abstained.mean()),
     }
+
+
+def without_cells(readings: Readings, targets: NDArray[np.int64]) -> dict[str, float]:
+    """What is left when the cells are gone; the network should abstain."""
+    calls = readings.probabilities.argmax(axis=1)
+    return {"accuracy": float((calls == targets).mean()), **certainty(readings)}
 
 
 def controls(material: Material, known: Material | None) -> dict[str, float]:

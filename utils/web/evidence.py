@@ -183,6 +183,7 @@ def _measure(metrics: Metrics, key: str) -> Measure:
             number(metrics, "accuracy"),
             _first(
                 number(metrics, "mean_highest_probability"),
+                number(metrics, "details", key, "mean_highest_probability"),
                 number(metrics, "robustness", "plain", "mean_highest_probability"),
             ),
             None if coverage is None else 1 - coverage,
@@ -191,8 +192,11 @@ def _measure(metrics: Metrics, key: str) -> Measure:
     path = (key,) if key == "cells_removed" else ("robustness", key)
     return Measure(
         _first(number(metrics, *path), number(metrics, *path, "accuracy")),
-        number(metrics, *path, "mean_highest_probability"),
-        number(metrics, *path, "abstained"),
+        _first(
+            number(metrics, *path, "mean_highest_probability"),
+            number(metrics, "details", key, "mean_highest_probability"),
+        ),
+        _first(number(metrics, *path, "abstained"), number(metrics, "details", key, "abstained")),
         interval(metrics, key) or interval(metrics, *path),
     )
 

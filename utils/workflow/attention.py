@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from utils.networks.classifier import Reading
     from utils.networks.manifest import Manifest
 
-# A map of 7 x 7 values cannot follow the rim of a cell: on `all4`, a map that is exactly the cells
-# has 0.3 to 0.7 of its heat on them. "Most of the heat lies elsewhere" is therefore measured
-# between chance (0) and what such a map reaches (1).
-LEAST_ATTENTION: Final = 0.5
+# A map of 7 x 7 values cannot follow the rim of a cell: even one that is exactly the cells has only
+# 0.3 to 0.7 of its heat on them, so that a bare majority means nothing. What tells is whether heat
+# is denser on cells than elsewhere. On a third of the validation fields of `all4` it is, 1.5 times
+# in the median and 1.08 times at the 5th percentile; of maps exchanged between fields, half are
+# not. Below this density relative to chance the network is said not to have looked at the cells.
+LEAST_ENRICHMENT: Final = 1.05
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,8 @@ class Attention:
     at_best: float
 
     def misses_cells(self, share: float) -> bool:
-        """Whether most of the heat that could lie on cells lies elsewhere."""
-        attainable = self.at_best - self.by_chance
-        return share - self.by_chance < LEAST_ATTENTION * attainable
+        """Whether the heat is no denser on cells than elsewhere."""
+        return share < LEAST_ENRICHMENT * self.by_chance
 
 
 def weigh_attention(reading: Reading, cells: Segmentation, manifest: Manifest) -> Attention:

@@ -91,8 +91,8 @@ _FLAGS: dict[str, Flag] = {
         Flag(
             "heat_off_cells",
             "The network did not look at the cells",
-            "Most of the heat that a map this coarse could put on nucleated cells lies elsewhere. "
-            "Do not trust the pattern named.",
+            "The heat is no denser on the nucleated cells than elsewhere in the field: most of it "
+            "lies elsewhere. Do not trust the pattern named.",
             "warning",
         ),
         Flag(
