@@ -5,13 +5,17 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from flask import Flask
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from werkzeug.serving import make_server
 
+from app import create_app
+from tests.conftest import close_app, make_settings
 from tests.web.axe import assert_accessible
+from utils.settings import PROJECT_ROOT
 
 pytestmark = pytest.mark.browser
 
@@ -38,6 +42,23 @@ def browser() -> Iterator[Browser]:
         )
         yield chromium
         chromium.close()
+
+
+@pytest.fixture
+def app(tmp_path: Path, models_dir: Path) -> Iterator[Flask]:
+    """An application that also shows the page of the network that this project ships."""
+    models = tmp_path / "models"
+    shutil.copytree(models_dir, models)
+    for folder in _shipped():
+        ignored = shutil.ignore_patterns("*.onnx", "split.json")
+        shutil.copytree(folder, models / "all4" / folder.name, ignore=ignored)
+    application = create_app(make_settings(tmp_path / "instance", models))
+    yield application
+    close_app(application)
+
+
+def _shipped() -> list[Path]:
+    return [path.parent for path in (PROJECT_ROOT / "models" / "all4").glob("*/metrics.json")]
 
 
 @pytest.fixture
@@ -88,10 +109,11 @@ def test_pages_are_accessible(
     for path in PUBLIC:
         visited += _look(page, address + path)
     sign_in(page, address)
-    for path in (*OWN, *ADMINISTRATION, *FAULTS):
+    shipped = [f"/networks/all4/{folder.name}" for folder in _shipped()]
+    for path in (*OWN, *shipped, *ADMINISTRATION, *FAULTS):
         visited += _look(page, address + path)
     context.close()
-    assert visited == len(PUBLIC) + len(OWN) + len(ADMINISTRATION) + len(FAULTS)
+    assert visited == len(PUBLIC) + len(OWN) + len(shipped) + len(ADMINISTRATION) + len(FAULTS)
     assert said == []
 
 

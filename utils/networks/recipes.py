@@ -57,13 +57,6 @@ RECIPES = {
             patience=25,
             strength=PUBLISHED,
         ),
-        # After `cells`, from its result: slower, and with more of other slides' stains.
-        Recipe(
-            "refine",
-            stages=((224, 10),),
-            learning_rate=5e-5,
-            strength=Strength(stain_mix=0.75, density=0.9, grey=0.15),
-        ),
         Recipe("smoke", stages=((64, 1), (96, 1)), batch=8, bfloat16=False),
     )
 }

@@ -34,3 +34,6 @@ def _adapt(tokens: Sequence[Token], heading_shift: int) -> None:
             token.attrSet("class", "table__number")
         if token.type == "table_open":
             token.attrSet("class", "table")
+        if token.type in ("table_open", "code_block"):
+            # Both scroll sideways on a phone; the keyboard must reach them to do it.
+            token.attrSet("tabindex", "0")
