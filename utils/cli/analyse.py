@@ -175,6 +175,11 @@ def _as_json(one: _Done) -> dict[str, Any]:
     return answer
 
 
+def _percent(probability: float) -> str:
+    # A probability is never certain.
+    return ">99.9%" if probability > 0.999 else f"{probability:.1%}"
+
+
 def _print_table(done: list[_Done]) -> None:
     width = max((len(Path(one.image).name) for one in done), default=0)
     for one in done:
@@ -183,7 +188,7 @@ def _print_table(done: list[_Done]) -> None:
         total_ms = sum(result.timings_ms.values())
         flags = ", ".join(result.flags)
         click.echo(
-            f"{Path(one.image).name:<{width}}  {label:<23}  {result.reading.probability:6.1%}  "
+            f"{Path(one.image).name:<{width}}  {label:<23}  {_percent(result.reading.probability):>7}  "
             f"{result.segmentation.count:4d} nucleated  {total_ms:6.0f} ms"
             + (f"  {flags}" if flags else "")
         )
