@@ -185,10 +185,11 @@ def _print_table(done: list[_Done]) -> None:
     for one in done:
         result = one.result
         label = result.verdict.label_code or wording.UNCLASSIFIABLE
+        probability = _percent(result.reading.probability)
         total_ms = sum(result.timings_ms.values())
         flags = ", ".join(result.flags)
         click.echo(
-            f"{Path(one.image).name:<{width}}  {label:<23}  {_percent(result.reading.probability):>7}  "
+            f"{Path(one.image).name:<{width}}  {label:<23}  {probability:>7}  "
             f"{result.segmentation.count:4d} nucleated  {total_ms:6.0f} ms"
             + (f"  {flags}" if flags else "")
         )
