@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 # 0.3 to 0.7 of its heat on them, so that a bare majority means nothing. What tells is whether heat
 # is denser on cells than elsewhere. On a third of the validation fields of `all4` it is, 1.5 times
 # in the median and 1.08 times at the 5th percentile; of maps exchanged between fields, 42 %
-# fall below chance. Below this density relative to chance the network is said not to have looked at the cells.
+# fall below chance. Below this density relative to chance the network is said not to have looked
+# at the cells.
 LEAST_ENRICHMENT: Final = 1.05
 
 
