@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from flask import Flask
@@ -19,10 +19,14 @@ from flask.testing import FlaskClient, FlaskCliRunner
 from werkzeug.test import TestResponse
 
 from app import create_app
+from tests.need import program
 from utils.records.database import db
 from utils.records.users import User
 from utils.settings import PROJECT_ROOT, Settings
 from utils.workflow import accounts
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 PASSWORD = "correct horse battery"
 FAST_ROUNDS = 1_000
@@ -212,10 +216,11 @@ def real_image() -> Callable[[str], Path]:
     def find(code: str) -> Path:
         folder = DATASETS / "all4"
         if not folder.is_dir():
-            pytest.skip("the shared data sets are not beside this copy of the repository")
+            pytest.skip(
+                "the real images are not part of the project: put shared/datasets beside this copy"
+            )
         found = sorted(path for path in folder.rglob("*") if path.parent.name == code)
-        if not found:
-            pytest.skip(f"no image of the class {code}")
+        assert found, f"{folder} holds no image of the class {code}"
         return found[0]
 
     return find
@@ -300,3 +305,22 @@ def _analysis_values(case_id: int, owner_id: int, upload_key: str) -> dict[str, 
         "timings_ms": {},
         "program_version": "0.1.0",
     }
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """The system's Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    found = program(
+        ("chromium", "chromium-browser", "google-chrome"),
+        "Chromium",
+        "the pages are looked at in it; on Debian, apt-get install chromium",
+    )
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=found,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
+        yield chromium
+        chromium.close()

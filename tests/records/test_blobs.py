@@ -126,7 +126,7 @@ def test_a_full_disk_leaves_only_whole_files(tmp_path: Path) -> None:
         [*unshare, str(tmp_path), sys.executable, "pass"], capture_output=True, check=False
     )
     if probe.returncode != 0:
-        pytest.skip("this machine lets no test mount a little disk")
+        pytest.skip("a small disk to fill cannot be mounted here: the kernel refuses a namespace")
     done = subprocess.run(
         [*unshare, str(tmp_path), sys.executable, _FILL],
         cwd=PROJECT_ROOT,

@@ -19,6 +19,7 @@ from alembic.migration import MigrationContext
 from flask import Flask
 
 from tests.conftest import Auth
+from tests.need import lacking
 from utils.errors import DatabaseBusy
 from utils.records import AuditEntry, AuditHead, audit, db
 
@@ -42,7 +43,7 @@ def _as_server(command: list[str]) -> list[str]:
 def postgresql() -> Iterator[str]:
     programs = _programs()
     if programs is None:
-        pytest.skip("PostgreSQL is not installed on this machine")
+        lacking("PostgreSQL", "SQLite is tested all the same; on Debian, install postgresql")
     place = Path(tempfile.mkdtemp(prefix="marrow-find-"))  # a socket's path must be short
     if os.geteuid() == 0:
         account = pwd.getpwnam("postgres")

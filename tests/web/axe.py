@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from playwright.sync_api import Page
 
+from tests.need import lacking
 from utils.settings import PROJECT_ROOT
 
 AXE = PROJECT_ROOT / "node_modules" / "axe-core" / "axe.min.js"
@@ -21,7 +21,7 @@ def assert_accessible(page: Page, *, strict: bool = False) -> None:
     that the page is looked at under the policy that users get.
     """
     if not AXE.is_file():
-        pytest.skip("axe-core is not installed: npm ci brings it")
+        lacking("axe-core", "make test installs it with npm, where the packages can be reached")
     page.evaluate(AXE.read_text(encoding="utf-8"))
     options = {"runOnly": RULES}
     found = page.evaluate("options => axe.run(document, options)", options)

@@ -188,6 +188,10 @@ def _analyses() -> None:
         sa.UniqueConstraint("owner_id", "upload_key", name=op.f("uq_analyses_owner_id_upload_key")),
         sa.UniqueConstraint("public_id", name=op.f("uq_analyses_public_id")),
     )
+    _analysis_indexes()
+
+
+def _analysis_indexes() -> None:
     op.create_index("ix_analyses_created_at_id", "analyses", ["created_at", "id"])
     op.create_index(
         "ix_analyses_label_code_created_at_id", "analyses", ["label_code", "created_at", "id"]
