@@ -65,7 +65,7 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with one small network of random weights: quick, and of the real shape."""
-    from utils.networks.testing import write_random_network
+    from tests.untrained import write_random_network
 
     folder = tmp_path_factory.mktemp("models")
     write_random_network(folder, name="all4")

@@ -10,9 +10,9 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskCliRunner
 
+from tests.untrained import CODES, write_random_network
 from utils.imaging.synthesis import field
 from utils.networks.registry import current_version, load_classifier
-from utils.networks.testing import CODES, write_random_network
 from utils.settings import PROJECT_ROOT, Settings
 
 REPORT = {

@@ -8,8 +8,8 @@ import onnxruntime
 import pytest
 from onnx import numpy_helper
 
+from tests.untrained import STAGES, random_weights
 from utils.networks.graph import build_graph
-from utils.networks.testing import STAGES, random_weights
 
 SIDE = 96
 

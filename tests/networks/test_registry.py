@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.untrained import write_random_network
 from utils.errors import NetworkCorrupt, NetworkUnavailable
 from utils.networks.manifest import Manifest
 from utils.networks.registry import (
@@ -17,7 +18,6 @@ from utils.networks.registry import (
     load_classifier,
     set_current,
 )
-from utils.networks.testing import write_random_network
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import signal
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -117,12 +118,58 @@ def test_folding_the_normalisation_keeps_the_function(tmp_path: Path) -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
 
 
+def tape_cams(network: Any, pixels: np.ndarray) -> np.ndarray:
+    """Grad-CAM of every class by automatic differentiation, the slow way.
+
+    The reference that the closed form in the graph is held against.
+
+    Parameters
+    ----------
+    network : keras.Model
+    pixels : (S, S, 3) ndarray of float32
+        Normalised.
+
+    Returns
+    -------
+    cams : (C, s, s) ndarray of float32
+
+    References
+    ----------
+    .. [1] Selvaraju et al. (2017), doi:10.1109/ICCV.2017.74
+    """
+    import keras
+    import tensorflow as tf
+
+    from utils.networks.architecture import LAST_BLOCK
+
+    layer = network.get_layer(LAST_BLOCK)
+    reader = keras.Model(network.inputs, [layer.output, network.output])
+    with tf.GradientTape(persistent=True) as tape:
+        maps, logits = reader([pixels[None]], training=False)
+        tape.watch(maps)
+        # The head again, on the watched maps: the tape sees only what follows them.
+        scores = _head(network, maps)
+        singles = [scores[0, c] for c in range(logits.shape[-1])]
+    cams = []
+    for single in singles:
+        alpha = tf.reduce_mean(tape.gradient(single, maps), axis=(1, 2), keepdims=True)
+        cams.append(tf.nn.relu(tf.reduce_sum(alpha * maps, axis=-1))[0].numpy())
+    return np.stack(cams)
+
+
+def _head(network: Any, maps: Any) -> Any:
+    x = maps
+    for name in ("avg_pool", "flatten", "hidden", "logits"):
+        x = network.get_layer(name)(x)
+    return x
+
+
 @pytest.mark.filterwarnings("default")
 def test_heat_in_the_graph_is_the_tapes_on_the_trained_weights() -> None:
     """The closed form against `GradientTape`, relative 1e-4, on what is served."""
     models = PROJECT_ROOT / "models"
     folder = registry.find(models, "all4")
-    from utils.networks.export import from_graph, tape_cams
+    from utils.networks.export import from_graph
 
     classifier = registry.load_classifier(models, "all4")
     network = from_graph(folder / registry.GRAPH)

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from tests.untrained import write_random_network
 from utils import __version__
-from utils.networks.testing import write_random_network
 from utils.web import evidence
 
 METRICS: dict[str, Any] = {

@@ -74,6 +74,10 @@ def _environment(settings: Settings, folder: Path) -> dict[str, str]:
 
 def _in_own_process(environment: dict[str, str], repeats: int) -> dict[str, Any]:
     command = [sys.executable, "-m", "flask", "bench", "--way-only", "--repeats", str(repeats)]
+    return _answer_of(command, environment)
+
+
+def _answer_of(command: list[str], environment: dict[str, str]) -> dict[str, Any]:
     done = subprocess.run(
         command,
         cwd=PROJECT_ROOT,
@@ -81,8 +85,8 @@ def _in_own_process(environment: dict[str, str], repeats: int) -> dict[str, Any]
         stdout=subprocess.PIPE,
         check=True,
     )
-    measured: dict[str, Any] = json.loads(done.stdout)
-    return measured
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
 
 
 def _one_image(repeats: int) -> dict[str, Any]:
@@ -161,14 +165,7 @@ def _published_way(
     graph = registry.find(settings.models_dir, settings.field_network) / registry.GRAPH
     environment = {"MARROW_FIND_NAIVE_GRAPH": str(graph.resolve()), "TF_CPP_MIN_LOG_LEVEL": "3"}
     command = [sys.executable, "-m", "utils.cli.benchmark.naive", str(max(repeats // 4, 3))]
-    done = subprocess.run(
-        command,
-        cwd=PROJECT_ROOT,
-        env={**os.environ, **environment},
-        stdout=subprocess.PIPE,
-        check=True,
-    )
-    report: dict[str, Any] = json.loads(done.stdout)
+    report = _answer_of(command, environment)
     port, picture = load.free_port(), bench_picture(7)
     started = time.perf_counter()
     application = "utils.cli.benchmark.naive:make_app()"

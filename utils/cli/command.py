@@ -43,18 +43,8 @@ def _one_sentence() -> Iterator[None]:
         raise Refusal(error.message, 1) from error
 
 
-class _Command(click.Command):
-    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        with _one_sentence():
-            return super().make_context(*args, **kwargs)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        with _one_sentence():
-            return super().invoke(ctx)
-
-
-class _Group(AppGroup):
-    command_class = _Command
+class _Plain(click.Command):
+    """Whatever goes wrong is one sentence."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         with _one_sentence():
@@ -63,6 +53,10 @@ class _Group(AppGroup):
     def invoke(self, ctx: click.Context) -> Any:
         with _one_sentence():
             return super().invoke(ctx)
+
+
+class _Group(_Plain, AppGroup):
+    command_class = _Plain
 
 
 def new_group(name: str, text: str) -> _Group:
@@ -74,7 +68,7 @@ def new_command(name: str) -> Callable[[Callable[..., Any]], click.Command]:
     """Make a command that stands by itself and runs within the application."""
 
     def decorate(function: Callable[..., Any]) -> click.Command:
-        return click.command(name, cls=_Command)(with_appcontext(function))
+        return click.command(name, cls=_Plain)(with_appcontext(function))
 
     return decorate
 

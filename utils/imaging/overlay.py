@@ -281,23 +281,6 @@ def _heat_inside(cam: FloatImage, inside: FloatImage) -> HeatOnCells | None:
     return HeatOnCells(min(share, 1.0), area_share, enrichment)
 
 
-def heat_on_cells(cam: FloatImage, segmentation: Segmentation) -> float:
-    """Share of a map's heat on nucleated cells as a bare number.
-
-    Parameters
-    ----------
-    cam : (h, w) ndarray of float32
-    segmentation : Segmentation
-
-    Returns
-    -------
-    share : float
-        0 to 1; nan where the map is empty. See `measure_heat`.
-    """
-    heat = measure_heat(cam, segmentation)
-    return math.nan if heat is None else heat.share
-
-
 def _finite(cam: FloatImage) -> FloatImage:
     level = np.nan_to_num(np.asarray(cam, np.float32), nan=0.0, posinf=0.0, neginf=0.0)
     return np.maximum(level, np.float32(0.0))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -11,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from utils.networks.architecture import LAST_BLOCK, build_classifier
+from utils.networks.architecture import build_classifier
 from utils.networks.graph import build_graph
 
 Weights = dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
@@ -68,49 +67,6 @@ def write_keras(network: keras.Model, folder: Path) -> list[Path]:
     for file in files:
         network.save(file)
     return files
-
-
-def tape_cams(network: keras.Model, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Grad-CAM of every class by automatic differentiation, the slow way.
-
-    The reference that the closed form in the graph is held against.
-
-    Parameters
-    ----------
-    network : keras.Model
-    pixels : (S, S, 3) ndarray of float32
-        Normalised.
-
-    Returns
-    -------
-    cams : (C, s, s) ndarray of float32
-
-    References
-    ----------
-    .. [1] Selvaraju et al. (2017), doi:10.1109/ICCV.2017.74
-    """
-    import tensorflow as tf
-
-    layer = network.get_layer(LAST_BLOCK)
-    reader = keras.Model(network.inputs, [layer.output, network.output])
-    with tf.GradientTape(persistent=True) as tape:
-        maps, logits = reader([pixels[None]], training=False)
-        tape.watch(maps)
-        # The head again, on the watched maps: the tape sees only what follows them.
-        scores = _head(network, maps)
-        singles = [scores[0, c] for c in range(logits.shape[-1])]
-    cams = []
-    for single in singles:
-        alpha = tf.reduce_mean(tape.gradient(single, maps), axis=(1, 2), keepdims=True)
-        cams.append(tf.nn.relu(tf.reduce_sum(alpha * maps, axis=-1))[0].numpy())
-    return np.stack(cams)
-
-
-def _head(network: keras.Model, maps: Any) -> Any:
-    x = maps
-    for name in ("avg_pool", "flatten", "hidden", "logits"):
-        x = network.get_layer(name)(x)
-    return x
 
 
 def from_graph(path: Path) -> keras.Model:
