@@ -11,7 +11,7 @@ from flask import Flask
 from flask.testing import FlaskCliRunner
 
 from tests.conftest import Auth
-from utils.records import Analysis, Case, User, db
+from utils.records import Analysis, Case, ReportVersion, User, db
 
 KEYS = {
     "image",
@@ -156,3 +156,30 @@ def test_storing_needs_to_know_for_whom(
         assert [row.public_id for row in rows] == ids
         assert {row.owner_id for row in rows} == {owner.id}
         assert len({row.case_id for row in rows}) == 1
+
+
+def test_a_stored_field_gets_the_report_that_can_be_verified(
+    app: Flask, runner: FlaskCliRunner, auth: Auth, image: Path, tmp_path: Path
+) -> None:
+    from pypdf import PdfReader
+
+    auth.register()
+    pdf = tmp_path / "report.pdf"
+    done = runner.invoke(args=["analyse", str(image), "--store", "--pdf", str(pdf)])
+    assert done.exit_code == 0, done.stderr
+    text = "".join(page.extract_text() for page in PdfReader(pdf).pages)
+    assert "Not stored" not in text
+    assert "PRELIMINARY" in text
+    with app.app_context():
+        version = db.session.scalars(sa.select(ReportVersion)).one()
+        kept = app.extensions["marrow_find"].blobs.read(version.pdf_sha256)
+    assert pdf.read_bytes() == kept
+
+
+def test_several_stored_fields_have_no_common_report(
+    app: Flask, runner: FlaskCliRunner, auth: Auth, image: Path, tmp_path: Path
+) -> None:
+    auth.register()
+    args = ["analyse", str(image), str(image), "--store", "--pdf", str(tmp_path / "report.pdf")]
+    assert runner.invoke(args=args).exit_code == 2
+    assert _count(app, Analysis) == 0

@@ -6,7 +6,7 @@ import secrets
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 import sqlalchemy as sa
@@ -18,6 +18,9 @@ from utils.settings import Settings
 from utils.web.services import services
 from utils.workflow import wording
 from utils.workflow.analyse import AnalysisResult, analyse_image, store_analysis
+
+# Where `make run` serves; what a QR code says when no public address is set.
+LOCAL_ADDRESS: Final = "http://127.0.0.1:8000/"
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class _Done:
     "--pdf",
     metavar="FILE",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write one report about all images, unsigned and not kept.",
+    help="Write one report about all images; with --store the kept report of the one image.",
 )
 @click.option("--store", is_flag=True, help="Keep the analyses, as fields of one new case.")
 @click.option("--as", "email", metavar="EMAIL", help="With --store: whose analyses they become.")
@@ -54,12 +57,14 @@ def command(
         raise click.UsageError(f"An image file was expected; there is none at {missing[0]}.")
     if email and not store:
         raise click.UsageError("--as goes with --store.")
+    if store and pdf and len(images) > 1:
+        raise click.UsageError("With --store each field has a report of its own: give one IMAGE.")
     owner = _owner(email) if store else None
     classifier = services().classifier
     classifier.warm_up()
     done, errors = _analyse_all(images, owner)
     if pdf is not None and done:
-        _write_pdf(pdf, done)
+        _write_pdf(pdf, done, owner)
     if as_json:
         answer: dict[str, Any] = {"analyses": [_as_json(one) for one in done]}
         if errors:
@@ -140,13 +145,26 @@ def _owner(email: str | None) -> User:
     return users[0]
 
 
-def _write_pdf(place: Path, done: list[_Done]) -> None:
+def _write_pdf(place: Path, done: list[_Done], owner: User | None) -> None:
     # ReportLab takes a moment to import; only this option pays it.
-    from utils.workflow.report import report_for_unstored
+    from utils.workflow.report import issue_report, report_for_unstored
 
-    data = report_for_unstored(
-        [one.result for one in done], laboratory_name=services().settings.laboratory_name
-    )
+    settings, blobs = services().settings, services().blobs
+    row = done[0].row
+    if row is None or owner is None:
+        data = report_for_unstored(
+            [one.result for one in done], laboratory_name=settings.laboratory_name
+        )
+    else:
+        version = issue_report(
+            row,
+            owner,
+            blobs=blobs,
+            models_dir=settings.models_dir,
+            base_url=settings.public_url or LOCAL_ADDRESS,
+            laboratory_name=settings.laboratory_name,
+        )
+        data = blobs.read(version.pdf_sha256)
     try:
         place.write_bytes(data)
     except OSError as error:
