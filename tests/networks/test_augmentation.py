@@ -9,7 +9,7 @@ import pytest
 
 from utils.imaging import counterfactual
 from utils.imaging.preprocess import PreprocessSpec
-from utils.networks.augmentation import Fields, Strength, draw
+from utils.networks.augmentation import Fields, Strength
 
 SPEC = PreprocessSpec()
 NEVER = Strength(
@@ -42,19 +42,13 @@ def fields() -> Fields:
     blue, cream = (225, 232, 245), (245, 240, 225)
     pixels = [smear(i, blue if i < 4 else cream, (110, 50, 150)) for i in range(8)]
     outliers = [np.full((224, 224, 3), 200, np.uint8)]
-    return Fields(pixels, np.array([0] * 4 + [1] * 4), outliers=outliers, seed=1)
+    targets = np.array([0] * 4 + [1] * 4)
+    return Fields(pixels, targets, outliers=outliers, classes=2, spec=SPEC, strength=NEVER, seed=1)
 
 
 def drawn(fields: Fields, strength: Strength, number: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    return draw(
-        fields,
-        number,
-        classes=2,
-        input_px=224,
-        spec=SPEC,
-        strength=strength,
-        rng=np.random.default_rng(9),
-    )
+    fields.strength = strength
+    return fields.draw(number, input_px=224, rng=np.random.default_rng(9))
 
 
 def test_masks_find_the_cells_and_backgrounds_lose_them(fields: Fields) -> None:

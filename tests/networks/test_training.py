@@ -28,7 +28,7 @@ SMALL = replace(RECIPES["smoke"], stages=((64, 3),), batch=4)
 def run_training(run: Path, recipe: Recipe, seed: int = 3) -> None:
     """Two classes of plain fields, a few pictures each."""
     from tests.networks.test_augmentation import smear
-    from utils.networks.augmentation import Fields
+    from utils.networks.augmentation import Fields, Strength
     from utils.networks.normalisation import IMAGENET
     from utils.networks.training import Material, train
     from utils.networks.views import Views
@@ -36,8 +36,17 @@ def run_training(run: Path, recipe: Recipe, seed: int = 3) -> None:
     blue, cream = (225, 232, 245), (245, 240, 225)
     pixels = [smear(i, blue if i % 2 else cream, (110, 50, 150)) for i in range(8)]
     targets = np.array([i % 2 for i in range(8)])
+    pictures = Fields(
+        pixels,
+        targets,
+        outliers=[],
+        classes=2,
+        spec=recipe.spec,
+        strength=Strength(),
+        seed=seed,
+    )
     material = Material(
-        Fields(pixels, targets, outliers=[], seed=seed),
+        pictures,
         Views(pixels[:4], targets[:4], spec=PreprocessSpec(), seed=seed),
         ("A", "B"),
     )
@@ -47,7 +56,6 @@ def run_training(run: Path, recipe: Recipe, seed: int = 3) -> None:
         start=None,
         run=run,
         normalisation=IMAGENET,
-        spec=PreprocessSpec(),
         seed=seed,
         say=lambda line: None,
     )

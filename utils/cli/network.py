@@ -97,7 +97,6 @@ def train(
     seed: int,
 ) -> None:
     """Fine-tune a network and publish it. Interrupted, the same command goes on."""
-    from utils.imaging.preprocess import PreprocessSpec
     from utils.networks import publish, training
     from utils.networks.dataset import list_folder
 
@@ -117,21 +116,20 @@ def train(
         split=split,
         classes=classes,
         normalisation=CAFFE if weights == "imagenet" else IMAGENET,
-        spec=PreprocessSpec(),
+        spec=chosen.spec,
         start=start,
         parent=f"{parent} {before.name}" if before else None,
         origin=_origin(name, data),
         training_outliers=outliers,
         other_kinds={folder.name: folder for folder in other_kinds},
     )
-    material = publish.training_material(finished, seed=seed)
+    material = publish.training_material(finished, chosen, seed=seed)
     training.train(
         material,
         chosen,
         start=before / registry.GRAPH if before else start,
         run=run,
         normalisation=finished.normalisation,
-        spec=finished.spec,
         seed=seed,
         say=click.echo,
     )

@@ -176,6 +176,24 @@ def scale_stains(
     return np.asarray(np.clip(256.0 * cv2.exp(-density) - 0.5, 0, 255), dtype=np.uint8)
 
 
+def mix_densities(pixels: RGBImage, mixing: NDArray[np.float32]) -> RGBImage:
+    """Let the optical density of each channel be a mixture of all three.
+
+    Parameters
+    ----------
+    pixels : (H, W, 3) ndarray of uint8
+        RGB; not modified.
+    mixing : (3, 3) ndarray of float32
+        Row r gives the new channel r; the identity leaves the picture as it is.
+
+    Returns
+    -------
+    mixed : (H, W, 3) ndarray of uint8
+    """
+    density = cv2.transform(_DENSITY[pixels], mixing)
+    return np.asarray(np.clip(256.0 * cv2.exp(-density) - 0.5, 0, 255), dtype=np.uint8)
+
+
 def scale_densities(pixels: RGBImage, factors: NDArray[np.float32]) -> RGBImage:
     """Scale the optical density of each colour channel.
 

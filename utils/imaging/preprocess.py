@@ -8,6 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from utils.imaging.crop import cut_cell
+from utils.imaging.tile import outline_middle_cell
+
 RGBImage = NDArray[np.uint8]
 
 # The bars burned into the published fields reach 14 % of the width and 13 % of
@@ -30,12 +33,16 @@ class PreprocessSpec:
         Tiles along each axis.
     hide_scale_bar : bool
         Whether the bottom-right corner is covered.
+    cell_context : float, optional
+        For a network that reads single cells: width of the crop in diameters of
+        the cell in the middle; the other fields but `input_px` are not used then.
     """
 
     input_px: int = 224
     clahe_clip: float = 2.0
     clahe_tiles: int = 8
     hide_scale_bar: bool = True
+    cell_context: float | None = None
 
 
 @dataclass(frozen=True)
@@ -130,7 +137,7 @@ def resize_square(pixels: RGBImage, side_px: int) -> RGBImage:
 
 
 def prepare(pixels: RGBImage, spec: PreprocessSpec) -> Prepared:
-    """Hide the scale bar, equalise, scale.
+    """Hide the scale bar, equalise, scale; or cut the cell in the middle out.
 
     Parameters
     ----------
@@ -143,6 +150,20 @@ def prepare(pixels: RGBImage, spec: PreprocessSpec) -> Prepared:
     -------
     prepared : Prepared
     """
+    if spec.cell_context is not None:
+        crop = _middle_cell(pixels, spec.cell_context, spec.input_px)
+        return Prepared(clahe=pixels, network_input=crop)
     covered = hide_scale_bar(pixels) if spec.hide_scale_bar else pixels
     clahe = apply_clahe(covered, clip=spec.clahe_clip, tiles=spec.clahe_tiles)
     return Prepared(clahe=clahe, network_input=resize_square(clahe, spec.input_px))
+
+
+def _middle_cell(pixels: RGBImage, context: float, side_px: int) -> RGBImage:
+    outline = outline_middle_cell(pixels)
+    height, width = pixels.shape[:2]
+    if outline is None:
+        # Nothing stands out: the network is shown the middle, and should abstain.
+        centre, diameter = ((height - 1) / 2, (width - 1) / 2), min(height, width) / context
+    else:
+        centre, diameter = outline.centre_px, outline.diameter_px
+    return cut_cell(pixels, centre, diameter, white=None, context=context, side_px=side_px)

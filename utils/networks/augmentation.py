@@ -52,6 +52,9 @@ class Fields:
         Class numbers.
     outliers : sequence of (S, S, 3) ndarray of uint8
         Pictures that belong to no class.
+    classes : int
+    spec : PreprocessSpec
+    strength : Strength
     seed : int
     """
 
@@ -61,10 +64,16 @@ class Fields:
         targets: NDArray[np.int64],
         *,
         outliers: list[RGBImage],
+        classes: int,
+        spec: PreprocessSpec,
+        strength: Strength,
         seed: int,
     ) -> None:
         rng = np.random.default_rng(seed)
         self.targets = targets
+        self.classes = classes
+        self.spec = spec
+        self.strength = strength
         self.outliers = outliers
         # Before anything else: a composite must not carry a bar either.
         self.pixels = [hide_scale_bar(p) for p in pixels]
@@ -81,55 +90,44 @@ class Fields:
     def __len__(self) -> int:
         return len(self.pixels)
 
+    def draw(
+        self, number: int, *, input_px: int, rng: np.random.Generator
+    ) -> tuple[RGBImage, NDArray[np.float32]]:
+        """One training picture and its target.
 
-def draw(
-    fields: Fields,
-    number: int,
-    *,
-    classes: int,
-    input_px: int,
-    spec: PreprocessSpec,
-    strength: Strength,
-    rng: np.random.Generator,
-) -> tuple[RGBImage, NDArray[np.float32]]:
-    """One training picture and its target.
+        Parameters
+        ----------
+        number : int
+            Position of the field.
+        input_px : int
+            Side of the result, pixels.
+        rng : numpy.random.Generator
 
-    Parameters
-    ----------
-    fields : Fields
-    number : int
-        Position of the field.
-    classes : int
-    input_px : int
-        Side of the result, pixels.
-    spec : PreprocessSpec
-    strength : Strength
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    pixels : (input_px, input_px, 3) ndarray of uint8
-    target : (classes,) ndarray of float32
-        One-hot, or uniform where nothing is left to read.
-    """
-    target = np.eye(classes, dtype=np.float32)[int(fields.targets[number])]
-    nothing = np.full(classes, 1.0 / classes, dtype=np.float32)
-    dice = rng.random()
-    if dice < strength.outlier and fields.outliers:
-        picture, target = fields.outliers[int(rng.integers(len(fields.outliers)))], nothing
-    elif dice < strength.outlier + strength.empty:
-        picture, target = fields.backgrounds[number], nothing
-    elif dice < strength.outlier + strength.empty + strength.swap:
-        other = int(rng.choice(fields.others[int(fields.targets[number])]))
-        picture = counterfactual.transplant_cells(
-            fields.pixels[number], fields.masks[number], fields.backgrounds[other]
-        )
-    else:
-        picture = fields.pixels[number]
-    picture = _recolour(picture, fields, strength, rng)
-    picture = _degrade(picture, strength, rng)
-    picture = prepare(picture, spec).network_input
-    return _move(picture, input_px, strength, rng), target
+        Returns
+        -------
+        pixels : (input_px, input_px, 3) ndarray of uint8
+        target : (classes,) ndarray of float32
+            One-hot, or uniform where nothing is left to read.
+        """
+        strength = self.strength
+        target = np.eye(self.classes, dtype=np.float32)[int(self.targets[number])]
+        nothing = np.full(self.classes, 1.0 / self.classes, dtype=np.float32)
+        dice = rng.random()
+        if dice < strength.outlier and self.outliers:
+            picture, target = self.outliers[int(rng.integers(len(self.outliers)))], nothing
+        elif dice < strength.outlier + strength.empty:
+            picture, target = self.backgrounds[number], nothing
+        elif dice < strength.outlier + strength.empty + strength.swap:
+            other = int(rng.choice(self.others[int(self.targets[number])]))
+            picture = counterfactual.transplant_cells(
+                self.pixels[number], self.masks[number], self.backgrounds[other]
+            )
+        else:
+            picture = self.pixels[number]
+        picture = _recolour(picture, self, strength, rng)
+        picture = _degrade(picture, strength, rng)
+        picture = prepare(picture, self.spec).network_input
+        return _move(picture, input_px, strength, rng), target
 
 
 def _recolour(

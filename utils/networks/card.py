@@ -150,7 +150,7 @@ def _classes(metrics: dict[str, Any]) -> str:
             f"{metrics['m_score']:.3f}; 95 % intervals by group bootstrap. ECE (15 bins) "
             f"{metrics['ece']:.3f}, Brier {metrics['brier']:.3f}, area under risk–coverage "
             f"{metrics['aurc']:.4f}. Keeps {metrics['coverage']:.3f} of the pictures, "
-            f"{metrics['accuracy_on_kept']:.3f} of them rightly named.",
+            f"{_number(metrics['accuracy_on_kept'])} of them rightly named.",
             "",
             *rows,
             "",

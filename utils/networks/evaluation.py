@@ -17,7 +17,7 @@ from utils.errors import DatasetInvalid
 from utils.networks import baselines, statistics
 from utils.networks.classifier import Classifier, Reading
 from utils.networks.dataset import Example, load_pixels
-from utils.networks.views import ROBUSTNESS, Views
+from utils.networks.views import Views
 
 Say = Callable[[str], None]
 
@@ -139,7 +139,7 @@ def evaluate(
     report["details"] = {"plain": certainty(plain)}
     if robustness:
         report["robustness"] = {}
-        for view in ROBUSTNESS:
+        for view in views.robustness:
             say(f"reading under {view.replace('_', ' ')}")
             changed = read_view(classifier, views, view)
             calls = changed.probabilities.argmax(axis=1)

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from utils.imaging import synthesis
 from utils.imaging.preprocess import PreprocessSpec, prepare
 from utils.networks import calibration, evaluation, export, figures, registry, statistics, training
-from utils.networks.augmentation import Fields
+from utils.networks.augmentation import Fields, Strength
 from utils.networks.card import write_card
+from utils.networks.cell_augmentation import Cells, CellStrength
 from utils.networks.classifier import Classifier, softmax
 from utils.networks.dataset import PARTS, Example, Split, load_pixels
 from utils.networks.evaluation import Material
@@ -28,7 +29,8 @@ from utils.networks.manifest import LabelClass, Manifest, OutOfDistribution
 from utils.networks.normalisation import Normalisation
 from utils.networks.outliers import outlier_pictures
 from utils.networks.probe import probe_accuracies
-from utils.networks.views import ROBUSTNESS, Views
+from utils.networks.recipes import Recipe
+from utils.networks.views import Views
 
 Say = Callable[[str], None]
 LIBRARIES = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "onnx", "opencv-python-headless")
@@ -74,13 +76,14 @@ class Finished:
     other_kinds: dict[str, Path] = field(default_factory=dict)
 
 
-def training_material(finished: Finished, *, seed: int) -> training.Material:
+def training_material(finished: Finished, recipe: Recipe, *, seed: int) -> training.Material:
     """Load what `utils.networks.training.train` reads.
 
     Parameters
     ----------
     finished : Finished
         Its run need not have begun.
+    recipe : Recipe
     seed : int
 
     Returns
@@ -92,11 +95,36 @@ def training_material(finished: Finished, *, seed: int) -> training.Material:
     outliers = outlier_pictures(finished.training_outliers, count=600, side_px=side, seed=seed)
     known = parts["train"]
     return training.Material(
-        Fields(known.pixels, known.targets, outliers=outliers, seed=seed),
+        _pictures(finished, recipe, known, outliers, seed),
         Views(
             parts["validation"].pixels, parts["validation"].targets, spec=finished.spec, seed=seed
         ),
         tuple(label.code for label in finished.classes),
+    )
+
+
+def _pictures(
+    finished: Finished, recipe: Recipe, known: Material, outliers: list[Any], seed: int
+) -> training.Pictures:
+    classes, strength, context = len(finished.classes), recipe.strength, recipe.spec.cell_context
+    if isinstance(strength, CellStrength) and context is not None:
+        return Cells(
+            known.pixels,
+            known.targets,
+            outliers=outliers,
+            context=context,
+            strength=strength,
+            classes=classes,
+        )
+    assert isinstance(strength, Strength)
+    return Fields(
+        known.pixels,
+        known.targets,
+        outliers=outliers,
+        classes=classes,
+        spec=recipe.spec,
+        strength=strength,
+        seed=seed,
     )
 
 
@@ -197,7 +225,7 @@ def _manifest(
     return Manifest(
         name=finished.name,
         version=finished.version,
-        task="field",
+        task="field" if finished.spec.cell_context is None else "cell",
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         classes=finished.classes,
         backbone="ResNet50, normalisation folded; average pooling, Dense(256), Dense(classes)",
@@ -242,7 +270,7 @@ def _measure(
         classifier, test, robustness=True, groups=groups, known=parts["train"], say=say
     )
     views = Views(test.pixels, test.targets, spec=finished.spec, seed=7)
-    tests = ("plain", *ROBUSTNESS, "cells_removed")
+    tests = ("plain", *views.robustness, "cells_removed")
     report["controls"] = evaluation.controls_by_view(views, parts["train"], tests)
     if finished.start is not None:
         say("linear probe on frozen start features")

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from utils.imaging.preprocess import PreprocessSpec
 from utils.networks.augmentation import PUBLISHED, Strength
+from utils.networks.cell_augmentation import CellStrength
 
 
 @dataclass(frozen=True)
@@ -22,8 +24,17 @@ class Recipe:
         Peak; falls along a half cosine where `cosine` is set.
     loss : {"cross_entropy", "focal"}
     class_weights : {"balanced", "none"}
+    smoothing : float
+        Share of each target that is spread over all classes; for noisy labels.
+    average : float
+        Momentum of the running mean of the weights, step by step; what is scored
+        and kept is the mean. 0 keeps the weights themselves.
     patience : int
         Epochs of the last stage without a better score before it stops.
+    spec : PreprocessSpec
+        How a picture is prepared: a whole field, or the cell in its middle.
+    strength : Strength or CellStrength
+        How the pictures are changed; of cells where the spec reads cells.
     """
 
     name: str
@@ -37,14 +48,30 @@ class Recipe:
     loss: Literal["cross_entropy", "focal"] = "cross_entropy"
     class_weights: Literal["balanced", "none"] = "balanced"
     bfloat16: bool = True
+    smoothing: float = 0.0
+    average: float = 0.0
     patience: int = 8
-    strength: Strength = field(default_factory=Strength)
+    spec: PreprocessSpec = field(default_factory=PreprocessSpec)
+    strength: Strength | CellStrength = field(default_factory=Strength)
 
 
 RECIPES = {
     recipe.name: recipe
     for recipe in (
-        Recipe("cells", stages=((160, 28), (224, 14))),
+        Recipe(
+            "cells",
+            stages=((160, 30), (224, 18)),
+            average=0.995,
+            strength=Strength(swap=0.6, stain_mix=0.65, grey=0.15),
+        ),
+        Recipe(
+            "single_cells",
+            stages=((128, 20), (160, 24)),
+            smoothing=0.06,
+            average=0.995,
+            spec=PreprocessSpec(input_px=160, cell_context=1.5),
+            strength=CellStrength(),
+        ),
         Recipe(
             "published",
             stages=((224, 25),),
@@ -57,7 +84,7 @@ RECIPES = {
             patience=25,
             strength=PUBLISHED,
         ),
-        Recipe("smoke", stages=((64, 1), (96, 1)), batch=8, bfloat16=False),
+        Recipe("smoke", stages=((64, 1), (96, 1)), batch=8, average=0.9, bfloat16=False),
     )
 }
 DEFAULT = "cells"

@@ -9,19 +9,17 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from utils.imaging.preprocess import PreprocessSpec
-from utils.networks import augmentation
 from utils.networks.architecture import build_classifier, load_start_weights
-from utils.networks.augmentation import Fields
 from utils.networks.export import from_graph
 from utils.networks.normalisation import Normalisation
 from utils.networks.recipes import Recipe
@@ -30,21 +28,35 @@ from utils.networks.views import Views
 Say = Callable[[str], None]
 
 
+class Pictures(Protocol):
+    """Training pictures: whole fields (`augmentation.Fields`) or `cell_augmentation.Cells`."""
+
+    targets: NDArray[np.int64]
+
+    def __len__(self) -> int: ...
+
+    def draw(
+        self, number: int, *, input_px: int, rng: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """Draw a changed picture and its target."""
+        ...
+
+
 @dataclass(frozen=True)
 class Material:
     """What a training reads.
 
     Attributes
     ----------
-    fields : Fields
-        Training fields.
+    pictures : Pictures
+        To train on.
     validation : Views
-        Validation fields, plain and changed.
+        Validation pictures, plain and changed.
     classes : tuple of str
         Class codes, in the order of the logits.
     """
 
-    fields: Fields
+    pictures: Pictures
     validation: Views
     classes: tuple[str, ...]
 
@@ -66,7 +78,6 @@ def train(
     start: str | Path | None,
     run: Path,
     normalisation: Normalisation,
-    spec: PreprocessSpec,
     seed: int,
     say: Say = print,
 ) -> Path:
@@ -83,7 +94,6 @@ def train(
         Folder of this run's checkpoints. A run that is found there goes on.
     normalisation : Normalisation
         Of the start weights.
-    spec : PreprocessSpec
     seed : int
     say : callable
         Takes a line of progress.
@@ -98,10 +108,10 @@ def train(
     keras.config.set_dtype_policy("mixed_bfloat16" if recipe.bfloat16 else "float32")
     network, state = _open_run(material, recipe, start=start, run=run, say=say)
     sides = [side for side, epochs in recipe.stages for _ in range(epochs)]
-    steps = math.ceil(len(material.fields) / recipe.batch)
+    steps = math.ceil(len(material.pictures) / recipe.batch)
     for epoch in range(state.epoch, len(sides)):
         started = time.monotonic()
-        batches = _batches(material, recipe, sides[epoch], spec, normalisation, seed, epoch)
+        batches = _batches(material, recipe, sides[epoch], normalisation, seed, epoch)
         # Dropout draws from a state that no checkpoint holds: set for each epoch,
         # a training that was killed goes on as if it had not been.
         network.get_layer("dropout").seed_generator.state.assign([seed, epoch])
@@ -112,13 +122,14 @@ def train(
             losses.append(float(network.train_on_batch(pixels, targets, sample_weight=weights)))
             if step % 20 == 19:
                 _say_progress(say, epoch, step, steps, len(sides), started, losses)
-        scores = material.validation.score(network, sides[epoch], normalisation)
+        final_stage = sides[epoch] == sides[-1]
+        with _averaged(network):
+            scores = material.validation.score(network, sides[epoch], normalisation)
+            if final_stage and scores["score"] > state.best_score:
+                state.best_epoch, state.best_score = epoch, scores["score"]
+                _write(run / "best.weights.h5", network.save_weights)
         state.seconds += time.monotonic() - started
         state.epoch = epoch + 1
-        final_stage = sides[epoch] == sides[-1]
-        if final_stage and scores["score"] > state.best_score:
-            state.best_epoch, state.best_score = epoch, scores["score"]
-            _write(run / "best.weights.h5", network.save_weights)
         row = {"epoch": epoch, "side_px": sides[epoch], "loss": float(np.mean(losses)), **scores}
         _close_epoch(network, run, state, row)
         say(_sentence(row, state, len(sides)))
@@ -182,11 +193,34 @@ def _write(path: Path, save: Callable[[str], None]) -> None:
     partial.rename(path)
 
 
+@contextmanager
+def _averaged(network: keras.Model) -> Iterator[None]:
+    """Put the running mean of the weights in their place for a while."""
+    optimiser = network.optimizer
+    if not optimiser.use_ema:
+        yield
+        return
+    # Keras' own SwapEMAWeights does this from a callback of `fit`, which has no
+    # way to go on from a checkpoint within a schedule.
+    averages = optimiser._model_variables_moving_average
+    trained = [v.numpy() for v in network.trainable_variables]
+    for variable, average in zip(network.trainable_variables, averages, strict=True):
+        variable.assign(average)
+    try:
+        yield
+    finally:
+        for variable, value in zip(network.trainable_variables, trained, strict=True):
+            variable.assign(value)
+
+
 def _optimiser(recipe: Recipe) -> keras.optimizers.Optimizer:
+    ema: dict[str, Any] = {}
+    if recipe.average:
+        ema = {"use_ema": True, "ema_momentum": recipe.average}
     if recipe.optimiser == "adam":
-        return keras.optimizers.Adam(recipe.learning_rate)
+        return keras.optimizers.Adam(recipe.learning_rate, **ema)
     return keras.optimizers.AdamW(
-        recipe.learning_rate, weight_decay=recipe.weight_decay, clipnorm=5.0
+        recipe.learning_rate, weight_decay=recipe.weight_decay, clipnorm=5.0, **ema
     )
 
 
@@ -195,7 +229,7 @@ def _loss(recipe: Recipe) -> keras.losses.Loss:
         return keras.losses.CategoricalFocalCrossentropy(from_logits=True)
     # With one-hot targets this is the published sparse categorical cross-entropy;
     # the pictures without cells need the dense form.
-    return keras.losses.CategoricalCrossentropy(from_logits=True)
+    return keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.smoothing)
 
 
 def _rate(recipe: Recipe, step: int, total: int) -> float:
@@ -212,29 +246,21 @@ def _batches(
     material: Material,
     recipe: Recipe,
     side: int,
-    spec: PreprocessSpec,
     normalisation: Normalisation,
     seed: int,
     epoch: int,
 ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]]:
-    fields, classes = material.fields, len(material.classes)
-    counts = np.bincount(fields.targets, minlength=classes)
-    balance = len(fields) / (classes * np.maximum(counts, 1))
+    source, classes = material.pictures, len(material.classes)
+    counts = np.bincount(source.targets, minlength=classes)
+    balance = len(source) / (classes * np.maximum(counts, 1))
     if recipe.class_weights == "none":
         balance = np.ones(classes)
-    order = np.random.default_rng([seed, epoch]).permutation(len(fields))
+    order = np.random.default_rng([seed, epoch]).permutation(len(source))
     for first in range(0, len(order), recipe.batch):
         pixels, targets, weights = [], [], []
         for number in order[first : first + recipe.batch]:
-            picture, target = augmentation.draw(
-                fields,
-                int(number),
-                classes=classes,
-                input_px=side,
-                spec=spec,
-                strength=recipe.strength,
-                rng=np.random.default_rng([seed, epoch, int(number)]),
-            )
+            rng = np.random.default_rng([seed, epoch, int(number)])
+            picture, target = source.draw(int(number), input_px=side, rng=rng)
             pixels.append(normalisation.apply(picture))
             targets.append(target)
             # A uniform target belongs to no class and takes no class's weight.

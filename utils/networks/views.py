@@ -10,12 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utils.imaging import counterfactual
+from utils.imaging.outline import ellipse
 from utils.imaging.preprocess import PreprocessSpec, hide_scale_bar, prepare
+from utils.imaging.tile import outline_middle_cell
 from utils.networks.classifier import softmax
 from utils.networks.normalisation import Normalisation
 
 RGBImage = NDArray[np.uint8]
 ROBUSTNESS = ("stain_swap", "background_swap", "grey", "stain_jitter", "blur", "jpeg30")
+# Only for pictures of single cells: fields bring their own magnification.
+MAGNIFICATIONS = {"half_size": 0.5, "double_size": 2.0}
 
 
 class Views:
@@ -35,7 +39,8 @@ class Views:
         self, pixels: list[RGBImage], targets: NDArray[np.int64], *, spec: PreprocessSpec, seed: int
     ) -> None:
         # The bar goes first: a composite must carry neither its own nor another's.
-        self.pixels = [hide_scale_bar(p) if spec.hide_scale_bar else p for p in pixels]
+        hides = spec.hide_scale_bar and spec.cell_context is None
+        self.pixels = [hide_scale_bar(p) if hides else p for p in pixels]
         self.targets = targets
         self.spec = spec
         rng = np.random.default_rng(seed)
@@ -45,6 +50,7 @@ class Views:
         ]
         self._factors = rng.uniform(0.7, 1.3, (len(pixels), 2))
         self._made: dict[int, RGBImage] = {}
+        self._inputs: dict[tuple[int, str], RGBImage] = {}
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -87,13 +93,26 @@ class Views:
             ),
             "cells_removed": lambda: self._background(number),
             "background_swap": lambda: self._transplant(number),
+            "half_size": lambda: _scaled(picture, MAGNIFICATIONS["half_size"]),
+            "double_size": lambda: _scaled(picture, MAGNIFICATIONS["double_size"]),
         }
         return simple[view]()
+
+    @property
+    def robustness(self) -> tuple[str, ...]:
+        """Names of the changed views that these pictures are tested under."""
+        return ROBUSTNESS if self.spec.cell_context is None else (*ROBUSTNESS, *MAGNIFICATIONS)
+
+    def _mask(self, picture: RGBImage, margin: float) -> NDArray[np.bool_]:
+        """What is moved or removed: all nucleated cells, or the cell in the middle."""
+        if self.spec.cell_context is None:
+            return counterfactual.cell_mask(picture, margin=margin)
+        return middle_cell_mask(picture, margin=margin)
 
     def _background(self, number: int) -> RGBImage:
         if number not in self._made:
             picture = self.pixels[number]
-            mask = counterfactual.cell_mask(picture, margin=8 / 224)
+            mask = self._mask(picture, 8 / 224)
             self._made[number] = counterfactual.remove_cells(picture, mask)
         return self._made[number]
 
@@ -102,7 +121,15 @@ class Views:
         height, width = picture.shape[:2]
         if other.shape != picture.shape:
             other = np.asarray(cv2.resize(other, (width, height)), dtype=np.uint8)
-        return counterfactual.transplant_cells(picture, counterfactual.cell_mask(picture), other)
+        return counterfactual.transplant_cells(
+            picture, self._mask(picture, counterfactual.CELL_MARGIN), other
+        )
+
+    def _kept_input(self, number: int, view: str) -> RGBImage:
+        # Each epoch asks for the same pictures; making one takes as long as reading it.
+        if (number, view) not in self._inputs:
+            self._inputs[number, view] = self.input_of(number, view)
+        return self._inputs[number, view]
 
     def score(self, network: Any, side_px: int, normalisation: Normalisation) -> dict[str, float]:
         """Accuracies that choose the best epoch.
@@ -123,10 +150,13 @@ class Views:
             the accuracies less what ``removed`` exceeds 0.40 by.
         """
         scores: dict[str, float] = {}
-        views = {"plain": 1, "background_swap": 1, "stain_swap": 2, "grey": 2, "cells_removed": 2}
+        views = {"plain": 1, "background_swap": 1, "stain_swap": 1, "grey": 2, "cells_removed": 2}
+        if self.spec.cell_context is not None:
+            views = {"plain": 1, "background_swap": 2, "stain_swap": 2, "grey": 4}
+            views |= {"half_size": 2, "cells_removed": 4}
         for view, stride in views.items():
             numbers = np.arange(0, len(self), stride)
-            inputs = (self.input_of(int(i), view) for i in numbers)
+            inputs = (self._kept_input(int(i), view) for i in numbers)
             batch = np.stack([normalisation.apply(_shrink(p, side_px)) for p in inputs])
             parts = [batch[i : i + 32] for i in range(0, len(batch), 32)]
             logits = [np.asarray(network(part, training=False)) for part in parts]
@@ -139,9 +169,39 @@ class Views:
             if view == "plain":
                 own = probability[np.arange(len(numbers)), self.targets[numbers]]
                 scores["val_loss"] = float(-np.log(np.maximum(own, 1e-12)).mean())
-        accuracies = [scores[v] for v in ("plain", "background_swap", "stain_swap", "grey")]
+        accuracies = [scores[view] for view in views if view != "cells_removed"]
         scores["score"] = float(np.mean(accuracies)) - max(0.0, scores["removed"] - 0.40)
         return scores
+
+
+def middle_cell_mask(pixels: RGBImage, *, margin: float) -> NDArray[np.bool_]:
+    """The cell in the middle of a tile, with a margin.
+
+    Parameters
+    ----------
+    pixels : (H, W, 3) ndarray of uint8
+        RGB; not modified.
+    margin : float
+        Dilation as a share of the shorter side.
+
+    Returns
+    -------
+    mask : (H, W) ndarray of bool
+    """
+    height, width = pixels.shape[:2]
+    outline = outline_middle_cell(pixels)
+    if outline is None:
+        return np.zeros((height, width), np.bool_)
+    cell = outline.place(outline.cell, (height, width)).astype(np.uint8)
+    disc = ellipse(max(1, round(margin * min(height, width))))
+    return np.asarray(cv2.dilate(cell, disc) > 0)
+
+
+def _scaled(picture: RGBImage, factor: float) -> RGBImage:
+    height, width = picture.shape[:2]
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    how = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(picture, size, interpolation=how), np.uint8)
 
 
 def _shrink(pixels: RGBImage, side_px: int) -> RGBImage:

@@ -1,0 +1,152 @@
+"""A cell cut out of its field as the cell network sees it; training and serving share it."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from utils.imaging.nuclei import RGBImage, white_point
+
+# Level that the field's background is brought to in each channel: the stain is
+# read against the glass, whatever the light.
+WHITE_LEVEL = 240.0
+
+
+def balance_white(pixels: RGBImage, white: NDArray[np.float64]) -> RGBImage:
+    """Bring the background's colour to one light grey.
+
+    Parameters
+    ----------
+    pixels : (H, W, 3) ndarray of uint8
+        RGB; not modified.
+    white : (3,) ndarray of float64
+        Colour of the empty background, from `utils.imaging.nuclei.white_point`.
+
+    Returns
+    -------
+    balanced : (H, W, 3) ndarray of uint8
+    """
+    table = np.arange(256.0)[:, None] * (WHITE_LEVEL / np.asarray(white, np.float64))[None]
+    return np.asarray(cv2.LUT(pixels, np.clip(table + 0.5, 0, 255).astype(np.uint8)[None]))
+
+
+def cut_square(
+    pixels: RGBImage,
+    centre_px: tuple[float, float],
+    width_px: float,
+    *,
+    side_px: int,
+    angle_deg: float = 0.0,
+    mirrored: bool = False,
+) -> RGBImage:
+    """Cut a square around a point and bring it to a size.
+
+    Parameters
+    ----------
+    pixels : (H, W, 3) ndarray of uint8
+        RGB; not modified.
+    centre_px : tuple of float
+        Row and column.
+    width_px : float
+        Width of the square in the picture.
+    side_px : int
+        Width of the result.
+    angle_deg : float
+        Turned by, about the centre.
+    mirrored : bool
+
+    Returns
+    -------
+    square : (side_px, side_px, 3) ndarray of uint8
+        Beyond the picture: as light as the background.
+    """
+    reach = math.ceil(width_px * (0.5 if angle_deg == 0.0 else 0.75)) + 2
+    top, left = math.floor(centre_px[0]) - reach, math.floor(centre_px[1]) - reach
+    window = _window(pixels, top, left, 2 * reach + 1)
+    row, col = centre_px[0] - top, centre_px[1] - left
+    zoom = side_px / width_px
+    if zoom < 0.6:
+        # Bilinear sampling alone would skip pixels, and chromatin with them.
+        smaller = max(1, round(window.shape[0] * zoom))
+        ratio = smaller / window.shape[0]
+        window = np.asarray(cv2.resize(window, (smaller, smaller), interpolation=cv2.INTER_AREA))
+        row, col, zoom = (row + 0.5) * ratio - 0.5, (col + 0.5) * ratio - 0.5, zoom / ratio
+    matrix = np.asarray(cv2.getRotationMatrix2D((col, row), angle_deg, zoom), np.float64)
+    matrix[:, 2] += (side_px - 1) / 2 - np.array([col, row])
+    if mirrored:
+        matrix[0] *= -1.0
+        matrix[0, 2] += side_px - 1
+    level = int(WHITE_LEVEL)
+    return np.asarray(
+        cv2.warpAffine(
+            window,
+            matrix,
+            (side_px, side_px),
+            flags=cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_CONSTANT,
+            borderValue=(level, level, level),
+        ),
+        dtype=np.uint8,
+    )
+
+
+def cut_cell(
+    pixels: RGBImage,
+    centre_px: tuple[float, float],
+    diameter_px: float,
+    *,
+    white: NDArray[np.float64] | None,
+    context: float,
+    side_px: int,
+) -> RGBImage:
+    """Cut a cell out at its own scale, against a balanced background.
+
+    Parameters
+    ----------
+    pixels : (H, W, 3) ndarray of uint8
+        RGB; not modified.
+    centre_px : tuple of float
+        Row and column of the cell's centre.
+    diameter_px : float
+        Of the cell.
+    white : (3,) ndarray of float64, optional
+        Colour of the field's background; taken from `pixels` where absent.
+    context : float
+        Width of the crop in diameters.
+    side_px : int
+        Width of the result.
+
+    Returns
+    -------
+    crop : (side_px, side_px, 3) ndarray of uint8
+    """
+    white = white_point(pixels) if white is None else white
+    reach = math.ceil(context * diameter_px / 2) + 3
+    row, col = math.floor(centre_px[0]), math.floor(centre_px[1])
+    top, left = max(0, row - reach), max(0, col - reach)
+    near = pixels[top : max(top + 1, row + reach), left : max(left + 1, col + reach)]
+    moved = (centre_px[0] - top, centre_px[1] - left)
+    return cut_square(
+        balance_white(np.ascontiguousarray(near), white),
+        moved,
+        context * diameter_px,
+        side_px=side_px,
+    )
+
+
+def _window(pixels: RGBImage, top: int, left: int, side: int) -> RGBImage:
+    height, width = pixels.shape[:2]
+    rows = slice(max(0, top), min(height, top + side))
+    cols = slice(max(0, left), min(width, left + side))
+    inside = pixels[rows, cols]
+    if inside.shape[:2] == (side, side):
+        return inside
+    window = np.full((side, side, 3), int(WHITE_LEVEL), dtype=np.uint8)
+    window[
+        rows.start - top : rows.start - top + inside.shape[0],
+        cols.start - left : cols.start - left + inside.shape[1],
+    ] = inside
+    return window
