@@ -66,10 +66,10 @@ def optical_density(pixels: RGBImage) -> FloatImage:
     density : (H, W, 3) ndarray of float32
         0 where a channel is as bright as the background.
     """
-    return np.asarray(cv2.LUT(pixels, _density_table(pixels)[None]), dtype=np.float32)
+    return np.asarray(cv2.LUT(pixels, density_table(pixels)[None]), dtype=np.float32)
 
 
-def _density_table(pixels: RGBImage) -> FloatImage:
+def density_table(pixels: RGBImage) -> FloatImage:
     """Density of each of 256 levels in each channel, (256, 3)."""
     # The offset of 4 keeps sensor noise in the darkest pixels from becoming density.
     levels = np.arange(256.0)[:, None] + 4.0
@@ -104,7 +104,7 @@ def nucleus_map(pixels: RGBImage) -> FloatImage:
        (optical density of stains).
     """
     # Whole numbers, four to a level: a third of the time of float32 planes.
-    table = np.round(_density_table(pixels) * (4.0 * 255.0 / FULL_SCALE_DENSITY)).astype(np.int16)
+    table = np.round(density_table(pixels) * (4.0 * 255.0 / FULL_SCALE_DENSITY)).astype(np.int16)
     planes = cv2.split(pixels)
     red, green, blue = (
         cv2.LUT(plane, np.ascontiguousarray(table[:, channel]))

@@ -47,8 +47,9 @@ LEAST_DISTANCE = 0.75  # between two seeds
 LEAST_SEED = 0.3  # inscribed radius at a seed
 OPENING = 0.25  # takes off threads and rims
 LARGEST_HOLE = 0.5  # area of a hole of pale chromatin
-LEAST_AREA = 0.22  # below it a region is debris ...
-LEAST_AREA_AT_BORDER = 0.08  # ... or a nucleus that the image cuts
+# Below this area a region is debris; a nucleus that the image cuts counts where
+# at least so much of it is in view, so that no platelet at the edge does.
+LEAST_AREA = 0.22
 
 # In the level of the field's typical nucleus, which is not taken above 110 so
 # that pale nuclei survive beside pyknotic ones (`Benign` holds both):
@@ -100,11 +101,15 @@ class Segmentation:
         Working pixels per original pixel, at most 1.
     nuclei : tuple of Nucleus
         In the order of their labels.
+    cell_radius_px : float
+        Radius of the field's cells of any kind, mostly red cells, in pixels of the
+        original; 0 where none stand out.
     """
 
     labels: LabelImage
     scale: float
     nuclei: tuple[Nucleus, ...]
+    cell_radius_px: float = 0.0
 
     @property
     def count(self) -> int:
@@ -142,8 +147,9 @@ def segment(
     height, width = pixels.shape[:2]
     scale = min(1.0, math.sqrt(working_pixels / (height * width)))
     work = reduce(pixels, scale)
-    nothing = Segmentation(np.zeros(work.shape[:2], np.int32), scale, ())
     cell = cell_radius_px(work)
+    radius_px = cell / scale
+    nothing = Segmentation(np.zeros(work.shape[:2], np.int32), scale, (), radius_px)
     if cell < LEAST_CELL_RADIUS_PX:
         return nothing
     zoom = min(1.0, GRID_RADIUS_PX / cell)
@@ -163,7 +169,38 @@ def segment(
     basins = _join_lobes(_flood(distance, seeds), distance, cell)
     basins = _keep_nuclei(basins, distance, level, cell)
     labels = _enlarge(basins, work.shape[:2])
-    return Segmentation(labels, scale, _measure(labels, basins, scale, (height, width)))
+    nuclei = _measure(labels, basins, scale, (height, width))
+    return Segmentation(labels, scale, nuclei, radius_px)
+
+
+def relabel(segmentation: Segmentation, shape: tuple[int, int], labels: LabelImage) -> Segmentation:
+    """Measure a field's cells again after its labels have changed.
+
+    Parameters
+    ----------
+    segmentation : Segmentation
+        Before the change.
+    shape : tuple of int
+        Height and width of the original image.
+    labels : (h, w) ndarray of int32
+        At working resolution; any values, 0 is background. Not modified.
+
+    Returns
+    -------
+    segmentation : Segmentation
+        With labels 1..n in the order of their old values.
+    """
+    values = np.unique(labels)
+    values = values[values > 0]
+    renumber = np.zeros(int(labels.max(initial=0)) + 1, np.int32)
+    renumber[values] = np.arange(1, len(values) + 1)
+    fresh = renumber[labels]
+    return Segmentation(
+        fresh,
+        segmentation.scale,
+        _measure(fresh, fresh, segmentation.scale, shape) if len(values) else (),
+        segmentation.cell_radius_px,
+    )
 
 
 def full_size_labels(segmentation: Segmentation, shape: tuple[int, int]) -> LabelImage:
@@ -323,10 +360,9 @@ def _keep_nuclei(
     at_border = np.zeros(count, np.bool_)
     for edge in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
         at_border[edge] = True
-    share = np.where(at_border, LEAST_AREA_AT_BORDER, LEAST_AREA)
     depth = np.asarray(stain / np.maximum(areas, 1.0), np.float64)
     keep = areas >= np.maximum(
-        share * _weighted_median(areas, stain), LEAST_AREA_IN_CELLS * math.pi * cell_px**2
+        LEAST_AREA * _weighted_median(areas, stain), LEAST_AREA_IN_CELLS * math.pi * cell_px**2
     )
     typical = min(_weighted_median(depth, areas), FULL_STAIN)
     keep &= depth >= max(LEAST_STAIN * typical, PALEST_LEVEL)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from utils.networks.baselines import published_watershed
 from utils.networks.normalisation import IMAGENET
 
 
@@ -48,9 +49,7 @@ def analyse(network: Any, data: bytes) -> bytes:
     """The whole published way of one picture; a PNG of heat and boundaries."""
     import cv2
     from PIL import Image
-    from scipy import ndimage
-    from skimage.feature import peak_local_max
-    from skimage.segmentation import find_boundaries, watershed
+    from skimage.segmentation import find_boundaries
 
     picture = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
     lab = cv2.cvtColor(picture, cv2.COLOR_RGB2LAB)
@@ -61,14 +60,7 @@ def analyse(network: Any, data: bytes) -> bytes:
     heat = heat / max(float(heat.max()), 1e-9)
     size = (picture.shape[1], picture.shape[0])
     colours = cv2.applyColorMap((cv2.resize(heat, size) * 255).astype(np.uint8), cv2.COLORMAP_JET)
-    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-    _, mask = cv2.threshold(grey, 0, 255, cv2.THRESH_BINARY_INV | cv2.THRESH_OTSU)
-    mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-    distance = ndimage.distance_transform_edt(mask)
-    peaks = peak_local_max(distance, min_distance=10, labels=mask > 0)
-    markers = np.zeros(mask.shape, np.int32)
-    markers[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
-    labels = watershed(-distance, markers, mask=mask > 0)
+    labels = published_watershed(picture)
     blended = cv2.addWeighted(picture, 0.6, colours[..., ::-1], 0.4, 0)
     blended[find_boundaries(labels)] = (255, 0, 0)
     return bytes(cv2.imencode(".png", blended[..., ::-1])[1].tobytes())

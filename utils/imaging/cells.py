@@ -1,0 +1,387 @@
+"""Every nucleated cell of a field with its body: a bounded flood around each nucleus."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse.csgraph import connected_components
+
+from utils.imaging.nuclei import BoolImage, RGBImage, density_table
+from utils.imaging.outline import CellOutline, fill_holes, nucleus_in
+from utils.imaging.scale import reduce
+from utils.imaging.tile import outline_if_tile
+from utils.imaging.watershed import LabelImage, Nucleus, Segmentation, relabel, segment
+
+# A cell's window is brought to at most this many pixels a side: outlines need
+# no more, and the cost no longer grows with magnification.
+WINDOW_PX = 112
+# The body reaches at most this far past the nucleus, in radii of the circle
+# with the nucleus' area.
+REACH = 1.2
+# Width of the change from glass to cytoplasm, in shares of the level between.
+SOFT = 1.0
+# Rays from the nucleus, and their steps in pixels of the window; neighbouring
+# rays may differ by `BEND` steps, at a price.
+RAYS, STEP_PX, BEND, STIFF = 48, 1.0, 2, 0.03
+# Weights of the fall of stain, of any change of colour, of glass that is
+# included, and of the distance from the nucleus.
+FALL, CHANGE, GLASS, FAR = 1.0, 0.1, 2.0, 0.0
+PALEST, DARKEST = 0.04, 0.15
+# Density that glass does not exceed, and by how many deviations of its noise
+# the palest cytoplasm does.
+GLASS_AT_MOST, ABOVE_GLASS = 0.2, 1.0
+# Parts of one nucleus: none larger than this many of the field's cells (area), none
+# farther from the next than this many of their radii, no more than so many.
+SMALL_PART, PARTS_APART, MOST_PARTS = 3.0, 0.7, 5
+# Their common body fills at least this share of the circle around it, is no
+# larger than this many of the cells' radii, and no more of it is nucleus.
+LEAST_FILL, LARGEST_BODY, MOST_NUCLEUS = 0.7, 3.2, 0.65
+MOST_GLASS = 0.1
+# Where a field holds this many nuclei, a part is at most this share of the median one.
+ENOUGH_TO_COMPARE, WHOLE = 6, 0.7
+# The nucleus is looked for within this many radii of where it was found.
+NUCLEUS_REACH = 0.3
+
+
+@dataclass(frozen=True)
+class _Field:
+    """What all cells of a field share."""
+
+    work: RGBImage
+    table: NDArray[np.float32]
+    level: float
+    labels: LabelImage
+    scale: float
+
+
+@dataclass(frozen=True)
+class Found:
+    """The nucleated cells of a picture.
+
+    Attributes
+    ----------
+    segmentation : Segmentation
+        Nuclei; the parts of one segmented nucleus carry one label.
+    outlines : list of CellOutline
+        In the order of `segmentation.nuclei`; of a tile the cell in its middle alone.
+    single_cell : bool
+        Whether the picture is a tile of one cell and no field.
+    """
+
+    segmentation: Segmentation
+    outlines: list[CellOutline]
+    single_cell: bool
+
+
+def find_cells(
+    pixels: RGBImage, *, working_pixels: int = 3_000_000, least_distance_px: int | None = None
+) -> Found:
+    """Find every nucleated cell of a field, or the one of a tile, and outline it.
+
+    Parameters
+    ----------
+    pixels : (H, W, 3) ndarray of uint8
+        RGB; not modified.
+    working_pixels : int
+        Larger images are reduced to this many pixels first.
+    least_distance_px : int, optional
+        Least distance between two cell centres, in original pixels.
+
+    Returns
+    -------
+    found : Found
+    """
+    segmentation = segment(
+        pixels, working_pixels=working_pixels, least_distance_px=least_distance_px
+    )
+    middle = outline_if_tile(pixels, segmentation)
+    if middle is not None:
+        return Found(segmentation, [middle], True)
+    segmentation = join_parts(pixels, segmentation)
+    return Found(segmentation, outline_cells(pixels, segmentation), False)
+
+
+def outline_cells(pixels: RGBImage, segmentation: Segmentation) -> list[CellOutline]:
+    """Outline the body and the nucleus of each cell that was found.
+
+    Parameters
+    ----------
+    pixels : (H, W, 3) ndarray of uint8
+        RGB; not modified.
+    segmentation : Segmentation
+        Of `pixels`.
+
+    Returns
+    -------
+    outlines : list of CellOutline
+        In the order of `segmentation.nuclei`.
+    """
+    field = _field(pixels, segmentation)
+    return [_outline(field, [nucleus]) for nucleus in segmentation.nuclei]
+
+
+def join_parts(pixels: RGBImage, segmentation: Segmentation) -> Segmentation:
+    """Give the parts of one segmented nucleus one label.
+
+    Small nuclei that lie close together are one cell where one round body holds
+    them all; two cells that touch do not fill the circle around them.
+
+    Parameters
+    ----------
+    pixels : (H, W, 3) ndarray of uint8
+        RGB; not modified.
+    segmentation : Segmentation
+        Of `pixels`; not modified.
+
+    Returns
+    -------
+    segmentation : Segmentation
+    """
+    field = _field(pixels, segmentation)
+    groups = _close_together(segmentation)
+    labels = segmentation.labels
+    joined = False
+    for group in groups:
+        for part in _one_body(field, group, segmentation.cell_radius_px, pixels.shape[:2]):
+            if not joined:
+                labels, joined = labels.copy(), True
+            for nucleus in part[1:]:
+                labels[labels == nucleus.label] = part[0].label
+    if not joined:
+        return segmentation
+    return relabel(segmentation, (pixels.shape[0], pixels.shape[1]), labels)
+
+
+def _close_together(segmentation: Segmentation) -> list[list[Nucleus]]:
+    """Groups of small nuclei of which each lies near another of its group."""
+    cell = segmentation.cell_radius_px
+    most = SMALL_PART * math.pi * cell**2
+    if segmentation.count >= ENOUGH_TO_COMPARE:
+        # Parts of one nucleus are smaller than the field's whole ones.
+        areas = [n.area_px for n in segmentation.nuclei if not n.touches_border]
+        most = min(most, WHOLE * float(np.median(areas or [most])))
+    small = [n for n in segmentation.nuclei if n.area_px <= most]
+    if len(small) < 2:
+        return []
+    places = np.array([(n.centroid_row_px, n.centroid_col_px) for n in small])
+    radii = np.sqrt([n.area_px / math.pi for n in small])
+    apart = np.linalg.norm(places[:, None] - places[None], axis=2)
+    near = apart - radii[:, None] - radii[None] < PARTS_APART * cell
+    count, group = connected_components(near, directed=False)
+    members = [[small[i] for i in np.flatnonzero(group == g)] for g in range(count)]
+    return [m for m in members if 2 <= len(m) <= MOST_PARTS]
+
+
+def _one_body(
+    field: _Field, group: list[Nucleus], cell_px: float, shape: tuple[int, ...]
+) -> list[list[Nucleus]]:
+    """Those of a group that share a body: all of them, or the pair that fills its circle best."""
+    if _fills_circle(field, group, cell_px, shape) >= LEAST_FILL:
+        return [group]
+    if len(group) == 2:
+        return []
+    pairs = list(itertools.combinations(group, 2))
+    fills = [_fills_circle(field, list(pair), cell_px, shape) for pair in pairs]
+    best = int(np.argmax(fills))
+    if fills[best] < LEAST_FILL:
+        return []
+    rest = [n for n in group if n not in pairs[best]]
+    more = _one_body(field, rest, cell_px, shape) if len(rest) > 1 else []
+    return [list(pairs[best]), *more]
+
+
+def _fills_circle(
+    field: _Field, group: list[Nucleus], cell_px: float, shape: tuple[int, ...]
+) -> float:
+    """Share of the circle around a group's common body that the body fills; 0 for no cell."""
+    outline, glass = _outline_and_glass(field, group)
+    if glass > MOST_GLASS:
+        return 0.0
+    contours, _ = cv2.findContours(
+        outline.cell.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
+    )
+    if len(contours) != 1:
+        return 0.0
+    (x, y), radius = cv2.minEnclosingCircle(contours[0])
+    if radius / outline.zoom > LARGEST_BODY * cell_px:
+        return 0.0
+    if outline.nc_ratio > MOST_NUCLEUS:
+        return 0.0
+    # Only the part of the circle that lies in the picture can be filled.
+    rows = np.arange(shape[0] * outline.zoom) - outline.top * outline.zoom
+    cols = np.arange(shape[1] * outline.zoom) - outline.left * outline.zoom
+    rows, cols = rows[np.abs(rows - y) <= radius], cols[np.abs(cols - x) <= radius]
+    disc = np.hypot(rows[:, None] - y, cols[None] - x) <= radius
+    return float(np.count_nonzero(outline.cell)) / max(1, np.count_nonzero(disc))
+
+
+def _field(pixels: RGBImage, segmentation: Segmentation) -> _Field:
+    work = reduce(pixels, segmentation.scale)
+    table = density_table(work)
+    level = glass_level(work, table)
+    return _Field(work, table, level, segmentation.labels, segmentation.scale)
+
+
+def _outline(field: _Field, group: list[Nucleus]) -> CellOutline:
+    """Outline the cell that holds these nuclei."""
+    return _outline_and_glass(field, group)[0]
+
+
+def _outline_and_glass(field: _Field, group: list[Nucleus]) -> tuple[CellOutline, float]:
+    """Outline, and the share of the body that is as pale as glass."""
+    scale = field.scale
+    radius = math.sqrt(sum(n.area_px for n in group) * scale**2 / math.pi)
+    margin = math.ceil((REACH + 0.15) * radius) + 3
+    boxes = np.array([n.box for n in group], np.float64) * scale
+    top, left = (int(max(0, math.floor(v) - margin)) for v in boxes[:, :2].min(axis=0))
+    bottom, right = (math.ceil(v) + margin for v in boxes[:, 2:].max(axis=0))
+    pixels = field.work[top:bottom, left:right]
+    found = field.labels[top:bottom, left:right]
+    zoom = min(1.0, WINDOW_PX / float(max(pixels.shape[0], pixels.shape[1])))
+    own = np.isin(found, [n.label for n in group]).astype(np.uint8)
+    others = ((found > 0) & (own == 0)).astype(np.uint8)
+    if zoom < 1.0:
+        size = (round(pixels.shape[1] * zoom), round(pixels.shape[0] * zoom))
+        pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+        own = np.asarray(cv2.resize(own, size, interpolation=cv2.INTER_NEAREST), np.uint8)
+        others = np.asarray(cv2.resize(others, size, interpolation=cv2.INTER_NEAREST), np.uint8)
+    density = np.asarray(cv2.LUT(np.ascontiguousarray(pixels), field.table[None]), np.float32)
+    radius *= zoom
+    cell = _body(density, own, others, radius, field.level)
+    nucleus = nucleus_in(cell, np.ascontiguousarray(density[..., 1]))
+    near = cv2.distanceTransform(1 - own, cv2.DIST_L2, 3) <= NUCLEUS_REACH * radius
+    nucleus = (nucleus & near) if (nucleus & near).any() else own > 0
+    pale = np.asarray(cv2.GaussianBlur(density, (0, 0), 0.8)).max(axis=2)[cell] < field.level
+    outline = CellOutline(top / scale, left / scale, zoom * scale, cell, nucleus)
+    return outline, float(pale.mean())
+
+
+def _body(
+    density: NDArray[np.float32],
+    own: NDArray[np.uint8],
+    others: NDArray[np.uint8],
+    radius: float,
+    level: float,
+) -> BoolImage:
+    """The region around a nucleus up to its cell's edge: the best closed line about it.
+
+    The stain is read along rays from the nucleus. On each ray the edge is where the stain
+    falls or changes most, not before the nucleus ends and not past a neighbour; neighbouring rays
+    may differ by little, so that a red cell that touches does not come along.
+    """
+    rows, cols = np.nonzero(own)
+    centre = float(cols.mean()), float(rows.mean())
+    furthest = float(np.hypot(cols - centre[0], rows - centre[1]).max()) + 1.0
+    reach = REACH * radius
+    steps = math.ceil((furthest + reach) / STEP_PX) + 2
+    size, limit = (steps, RAYS), steps * STEP_PX
+    flags = cv2.WARP_FILL_OUTLIERS | cv2.INTER_LINEAR
+
+    def rays(plane: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray(cv2.warpPolar(plane, size, centre, limit, flags), np.float32)
+
+    smooth = cv2.GaussianBlur(density, (0, 0), 0.8)
+    along = rays(np.ascontiguousarray(smooth))
+    mine = rays(own.astype(np.float32)) > 0.5
+    theirs = rays(others.astype(np.float32)) > 0.5
+    inside = np.clip((along.max(axis=2) / level - 1.0) / SOFT + 0.5, 0.0, 1.0)
+    price = _price(inside, along, mine, theirs, reach / STEP_PX)
+    line = _closed_line(price)
+    angles = np.arange(RAYS) * (2.0 * math.pi / RAYS)
+    distance = (line + 0.5) * STEP_PX
+    corners = np.stack(
+        [centre[0] + distance * np.cos(angles), centre[1] + distance * np.sin(angles)], axis=1
+    )
+    body = own.copy()
+    cv2.fillPoly(body, [np.round(corners * 16).astype(np.int32)], 1, shift=4)
+    return fill_holes((body > 0) & (others == 0))
+
+
+def glass_level(pixels: RGBImage, table: NDArray[np.float32]) -> float:
+    """Density that parts the palest cytoplasm of a field from its glass.
+
+    The glass is the commonest of the pale densities; what is paler than it tells its noise.
+
+    Parameters
+    ----------
+    pixels : (H, W, 3) ndarray of uint8
+        RGB; not modified.
+    table : (256, 3) ndarray of float32
+        Density of each level of each channel, from `density_table`.
+
+    Returns
+    -------
+    level : float
+        From `PALEST` to `DARKEST`.
+    """
+    height, width = pixels.shape[:2]
+    step = max(1, min(height, width) // 200)
+    sample = cv2.GaussianBlur(np.ascontiguousarray(pixels[::step, ::step]), (0, 0), 0.8)
+    stain = np.asarray(cv2.LUT(sample, table[None])).max(axis=2)
+    pale = stain[stain < GLASS_AT_MOST]
+    if pale.size < 20:
+        return PALEST
+    counts, edges = np.histogram(pale, bins=50)
+    mode = float(edges[int(np.convolve(counts, np.ones(3), "same").argmax())] + edges[1] / 2)
+    paler = pale[pale <= mode]
+    noise = float(np.sqrt(np.mean((paler - mode) ** 2))) if paler.size else 0.0
+    return float(np.clip(mode + ABOVE_GLASS * noise + 0.015, PALEST, DARKEST))
+
+
+def _price(
+    inside: NDArray[np.float32],
+    along: NDArray[np.float32],
+    mine: BoolImage,
+    theirs: BoolImage,
+    reach: float,
+) -> NDArray[np.float64]:
+    """What it costs to draw the cell's edge at each step of each ray."""
+    count = inside.shape[1]
+    fall = np.zeros(inside.shape)
+    fall[:, 1:-1] = inside[:, :-2] - inside[:, 2:]
+    change = np.zeros(inside.shape)
+    change[:, 1:-1] = np.linalg.norm(along[:, 2:] - along[:, :-2], axis=2)
+    step = np.arange(count)[None]
+    ends = np.where(mine, step, -1).max(axis=1, keepdims=True)
+    # Where the nucleus lies on one side of the ray's origin only, the other side
+    # begins at the nucleus' own size.
+    ends = np.maximum(ends, 0)
+    price = -FALL * fall - CHANGE * np.minimum(change, 0.3) / 0.3
+    glass = np.cumsum(np.where(step > ends, 1.0 - inside, 0.0), axis=1)
+    price += GLASS * glass / max(reach, 1.0)
+    price += FAR * np.maximum(step - ends, 0) / max(reach, 1.0)
+    forbidden = (step < ends) | (step > ends + reach)
+    beyond = np.cumsum(theirs & (step > ends), axis=1) > 0
+    return np.where(forbidden, 50.0 + np.abs(step - ends), np.where(beyond, 20.0 + step, price))
+
+
+def _closed_line(price: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Cheapest closed line of one step a ray; neighbours differ by at most `BEND` steps."""
+    rays, steps = price.shape
+    turns = np.concatenate([price, price])
+    total = turns[0].copy()
+    came = np.empty((2 * rays, steps), np.int64)
+    shifts = range(-BEND, BEND + 1)
+    padded = np.full(steps + 2 * BEND, np.inf)
+    positions = np.arange(steps)
+    for ray in range(1, 2 * rays):
+        padded[BEND : BEND + steps] = total
+        options = np.stack([padded[BEND + k : BEND + k + steps] + STIFF * k * k for k in shifts])
+        best = options.argmin(axis=0)
+        came[ray] = positions + best - BEND
+        total = options[best, positions] + turns[ray]
+    line = np.empty(2 * rays)
+    place = int(total.argmin())
+    for ray in range(2 * rays - 1, -1, -1):
+        line[ray] = place
+        if ray:
+            place = int(came[ray, place])
+    # Twice round: the middle turn has forgotten where the line began.
+    half = rays // 2
+    middle = line[half : half + rays]
+    return np.asarray(np.roll(middle, half))
