@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import sqlalchemy as sa
@@ -16,6 +17,7 @@ from flask import Flask
 
 from tests.workflow.conftest import MakeUser
 from utils.errors import DatabaseBusy, NotAllowed, NotFound, StorageFull
+from utils.imaging.cells import Found
 from utils.imaging.decode import encode_jpeg, encode_png
 from utils.imaging.synthesis import field, not_a_smear
 from utils.networks.classifier import Classifier, Reading
@@ -94,8 +96,19 @@ def _reading(result: AnalysisResult, **changes: object) -> Reading:
 
 def test_what_the_network_says_of_its_doubt_becomes_the_reason(result: AnalysisResult) -> None:
     doubtful = _reading(result, label=None, reasons=("low_confidence", "out_of_distribution"))
-    verdict = analyse.decide(doubtful, result.quality, result.segmentation)
+    verdict = analyse.decide(doubtful, result.quality, Found(result.segmentation, None))
     assert verdict == analyse.Verdict(None, ("low_confidence", "out_of_distribution"))
+
+
+def test_a_picture_of_one_cell_names_no_pattern(classifier: Classifier, settings: Settings) -> None:
+    tile = np.full((160, 160, 3), (236, 232, 240), np.uint8)
+    cv2.circle(tile, (80, 80), 44, (205, 190, 222), -1)
+    cv2.circle(tile, (76, 82), 31, (105, 55, 145), -1)
+    result = analyse_image(encode_png(tile), classifier=classifier, settings=settings)
+    assert result.single_cell
+    assert result.segmentation.count == 1
+    assert result.verdict.label_code is None
+    assert result.verdict.reasons[0] == "single_cell"
 
 
 def _flags(result: AnalysisResult, cams: np.ndarray) -> tuple[str, ...]:

@@ -67,21 +67,23 @@ class Found:
     ----------
     segmentation : Segmentation
         Nuclei; the parts of one segmented nucleus carry one label.
-    outlines : list of CellOutline
-        In the order of `segmentation.nuclei`; of a tile the cell in its middle alone.
-    single_cell : bool
-        Whether the picture is a tile of one cell and no field.
+    middle : CellOutline or None
+        The cell of a tile; None where the picture is a field.
     """
 
     segmentation: Segmentation
-    outlines: list[CellOutline]
-    single_cell: bool
+    middle: CellOutline | None
+
+    @property
+    def single_cell(self) -> bool:
+        """Whether the picture is a tile of one cell and no field."""
+        return self.middle is not None
 
 
 def find_cells(
     pixels: RGBImage, *, working_pixels: int = 3_000_000, least_distance_px: int | None = None
 ) -> Found:
-    """Find every nucleated cell of a field, or the one of a tile, and outline it.
+    """Find every nucleated cell of a field, or the one in the middle of a tile.
 
     Parameters
     ----------
@@ -100,10 +102,32 @@ def find_cells(
         pixels, working_pixels=working_pixels, least_distance_px=least_distance_px
     )
     middle = outline_if_tile(pixels, segmentation)
-    if middle is not None:
-        return Found(segmentation, [middle], True)
-    segmentation = join_parts(pixels, segmentation)
-    return Found(segmentation, outline_cells(pixels, segmentation), False)
+    if middle is None:
+        return Found(join_parts(pixels, segmentation), None)
+    shape = (pixels.shape[0], pixels.shape[1])
+    nucleus = middle.place(middle.nucleus, shape).astype(np.uint8)
+    size = (segmentation.labels.shape[1], segmentation.labels.shape[0])
+    labels = np.asarray(cv2.resize(nucleus, size, interpolation=cv2.INTER_NEAREST), np.int32)
+    return Found(relabel(segmentation, shape, labels), middle)
+
+
+def outline_found(pixels: RGBImage, found: Found) -> list[CellOutline]:
+    """Outline all cells that were found, in the order of their labels.
+
+    Parameters
+    ----------
+    pixels : (H, W, 3) ndarray of uint8
+        RGB; not modified.
+    found : Found
+        Of `pixels`.
+
+    Returns
+    -------
+    outlines : list of CellOutline
+    """
+    if found.middle is not None and found.segmentation.count == 1:
+        return [found.middle]
+    return outline_cells(pixels, found.segmentation)
 
 
 def outline_cells(pixels: RGBImage, segmentation: Segmentation) -> list[CellOutline]:
@@ -217,7 +241,7 @@ def _fills_circle(
     cols = np.arange(shape[1] * outline.zoom) - outline.left * outline.zoom
     rows, cols = rows[np.abs(rows - y) <= radius], cols[np.abs(cols - x) <= radius]
     disc = np.hypot(rows[:, None] - y, cols[None] - x) <= radius
-    return float(np.count_nonzero(outline.cell)) / max(1, np.count_nonzero(disc))
+    return float(np.count_nonzero(outline.cell)) / float(np.count_nonzero(disc) or 1)
 
 
 def _field(pixels: RGBImage, segmentation: Segmentation) -> _Field:
@@ -348,8 +372,6 @@ def _price(
     change[:, 1:-1] = np.linalg.norm(along[:, 2:] - along[:, :-2], axis=2)
     step = np.arange(count)[None]
     ends = np.where(mine, step, -1).max(axis=1, keepdims=True)
-    # Where the nucleus lies on one side of the ray's origin only, the other side
-    # begins at the nucleus' own size.
     ends = np.maximum(ends, 0)
     price = -FALL * fall - CHANGE * np.minimum(change, 0.3) / 0.3
     glass = np.cumsum(np.where(step > ends, 1.0 - inside, 0.0), axis=1)

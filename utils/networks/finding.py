@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from utils.imaging.cells import find_cells
+from utils.imaging.cells import find_cells, outline_found
 from utils.networks import baselines
 from utils.networks.cell_sets import Box, ReferencePicture
 
@@ -201,20 +201,20 @@ def _hits(centroids: Sequence[tuple[float, float]], cells: Mask) -> tuple[int, i
 
 
 def _ours(pixels: RGBImage) -> Answer:
-    found = find_cells(pixels)
+    outlines = outline_found(pixels, find_cells(pixels))
     shape = (pixels.shape[0], pixels.shape[1])
     nuclei, cells = np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
-    for outline in found.outlines:
+    for outline in outlines:
         nuclei |= outline.place(outline.nucleus, shape)
         cells |= outline.place(outline.cell, shape)
-    centres = [outline.centre_px for outline in found.outlines]
+    centres = [outline.centre_px for outline in outlines]
     middle = _nearest_the_middle(centres, shape)
     return Answer(
-        boxes=[outline.box for outline in found.outlines],
+        boxes=[outline.box for outline in outlines],
         centroids=centres,
         nuclei=nuclei,
         cells=cells,
-        nc_ratio=None if middle is None else found.outlines[middle].nc_ratio,
+        nc_ratio=None if middle is None else outlines[middle].nc_ratio,
     )
 
 

@@ -17,7 +17,8 @@ from sqlalchemy.orm import Session
 
 from utils import __version__
 from utils.imaging import decode as decoding
-from utils.imaging import overlay, preprocess, quality, watershed
+from utils.imaging import overlay, preprocess, quality
+from utils.imaging.cells import find_cells
 from utils.imaging.nuclei import nucleus_mask
 from utils.records import Analysis, Case, User, audit, db
 from utils.workflow import access
@@ -26,6 +27,7 @@ from utils.workflow.pictures import Pictures, encode_pictures
 from utils.workflow.wording import NOTHING_TO_CLASSIFY
 
 if TYPE_CHECKING:
+    from utils.imaging.cells import Found
     from utils.imaging.decode import DecodedImage
     from utils.imaging.quality import Quality
     from utils.imaging.watershed import Segmentation
@@ -76,6 +78,7 @@ class AnalysisResult:
     reading: Reading
     verdict: Verdict
     segmentation: Segmentation
+    single_cell: bool
     attention: Attention
     flags: tuple[str, ...]
     timings_ms: dict[str, float]
@@ -123,11 +126,11 @@ def analyse_image(data: bytes, *, classifier: Classifier, settings: Settings) ->
     with station("forward"):
         reading = classifier.read(prepared.network_input)
     with station("watershed"):
-        cells = watershed.segment(decoded.pixels, working_pixels=settings.working_pixels)
+        found = find_cells(decoded.pixels, working_pixels=settings.working_pixels)
     with station("decide"):
-        verdict = decide(reading, seen, cells)
+        verdict = decide(reading, seen, found)
     with station("attention"):
-        attention = weigh_attention(reading, cells, classifier.manifest)
+        attention = weigh_attention(reading, found.segmentation, classifier.manifest)
     return AnalysisResult(
         manifest=classifier.manifest,
         decoded=decoded,
@@ -135,22 +138,26 @@ def analyse_image(data: bytes, *, classifier: Classifier, settings: Settings) ->
         clahe=prepared.clahe,
         reading=reading,
         verdict=verdict,
-        segmentation=cells,
+        segmentation=found.segmentation,
+        single_cell=found.single_cell,
         attention=attention,
         flags=collect_flags(decoded, seen, reading, verdict, attention),
         timings_ms=station.timings_ms,
     )
 
 
-def decide(reading: Reading, seen: Quality, cells: Segmentation) -> Verdict:
+def decide(reading: Reading, seen: Quality, found: Found) -> Verdict:
     """Take the network's label, or say why there is none.
 
-    A field with nothing nucleated in it is never one of the classes, however sure the network.
-    That is why this comes after the watershed and not before.
+    A field with nothing nucleated in it is never one of the classes, however sure the network,
+    and a picture of one cell is no field. That is why this comes after the watershed and not
+    before.
     """
     empty = [code for code in seen.flags if code in NOTHING_TO_CLASSIFY]
-    if cells.count == 0:
+    if found.segmentation.count == 0:
         empty.append("no_nucleated_cell")
+    if found.single_cell:
+        empty.append("single_cell")
     if empty or reading.label is None:
         return Verdict(None, tuple(dict.fromkeys((*empty, *reading.reasons))))
     return Verdict(reading.label, ())

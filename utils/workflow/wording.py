@@ -81,6 +81,13 @@ _FLAGS: dict[str, Flag] = {
             "Nothing in the field looks like a stained nucleus, so there is nothing to classify.",
             "warning",
         ),
+        Flag(
+            "single_cell",
+            "One cell, no field",
+            "The picture shows a single cell. It is read as a cell; a pattern is named of whole "
+            "fields only.",
+            "note",
+        ),
         Flag("blank", "Blank field", "The field is empty or of one colour.", "warning"),
         Flag(
             "too_small",
