@@ -1,4 +1,4 @@
-# A web replica: no TensorFlow, no compiler, no npm, not root.
+# A web replica, or a worker (`flask jobs work`): no TensorFlow, no compiler, no npm, not root.
 FROM node:22-slim AS browser-code
 WORKDIR /build
 COPY package.json package-lock.json ./

@@ -20,7 +20,7 @@ help:
 
 run: $(VENV)/.installed browser-code
 	@$(BIN)/flask db upgrade
-	@exec $(BIN)/gunicorn
+	@exec $(BIN)/python -m utils.jobs.together
 
 test: $(VENV)/.installed-dev browser-code
 	@$(BIN)/python -m pytest $(TESTS)

@@ -11,7 +11,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from flask import Flask
 
-from utils import cli, web
+from utils import cli, jobs, web
 from utils.records.database import init_database
 from utils.settings import Settings, ensure_secret_key, load_settings
 
@@ -36,5 +36,6 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.config.update(SECRET_KEY=ensure_secret_key(settings), TESTING=settings.testing)
     init_database(app, settings)
     web.register(app, settings)
+    jobs.register(app, settings)
     cli.register(app)
     return app

@@ -20,6 +20,7 @@ from werkzeug.test import TestResponse
 
 from app import create_app
 from tests.need import program
+from tests.redis_server import Redis, start_redis
 from utils.records.database import db
 from utils.records.users import User
 from utils.settings import PROJECT_ROOT, Settings
@@ -305,6 +306,14 @@ def _analysis_values(case_id: int, owner_id: int, upload_key: str) -> dict[str, 
         "timings_ms": {},
         "program_version": "0.1.0",
     }
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[Redis]:
+    """A Redis server of the test's own."""
+    server = start_redis(tmp_path)
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="module")

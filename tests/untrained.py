@@ -46,7 +46,12 @@ def random_weights(
 
 
 def write_random_network(
-    models_dir: Path, *, name: str = "all4", version: str = "0-untrained", seed: int = 1
+    models_dir: Path,
+    *,
+    name: str = "all4",
+    version: str = "0-untrained",
+    seed: int = 1,
+    spec: PreprocessSpec | None = None,
 ) -> Path:
     """Write an untrained network that the registry serves.
 
@@ -56,8 +61,9 @@ def write_random_network(
     -------
     folder : Path
     """
+    spec = spec or PreprocessSpec()
     weights = random_weights(len(CODES), seed=seed)
-    graph = build_graph(weights, input_px=224, stages=STAGES).SerializeToString()
+    graph = build_graph(weights, input_px=spec.input_px, stages=STAGES).SerializeToString()
     width = weights["conv3_block1_3_conv"][0].shape[3] + weights["hidden"][0].shape[1]
     classes = [
         LabelClass(
@@ -76,13 +82,13 @@ def write_random_network(
     manifest = Manifest(
         name=name,
         version=version,
-        task="field",
+        task="field" if spec.cell_context is None else "cell",
         created_at="2026-01-01T00:00:00Z",
         classes=classes,
         backbone="narrow resnet, untrained",
         heat_layer="conv5_block1_out, logit",
         normalisation=IMAGENET,
-        preprocess=PreprocessSpec(),
+        preprocess=spec,
         temperature=1.0,
         abstain_below=0.0,
         out_of_distribution=OutOfDistribution(

@@ -79,6 +79,11 @@ class Settings(BaseSettings):
     field_network: str = Field(
         "all4", pattern=r"^[a-z0-9_-]+$", description="Network that reads whole fields."
     )
+    cell_network: str = Field(
+        "marrow7",
+        pattern=r"^[a-z0-9_-]+$",
+        description="Network that reads single cells; without it cells are found and measured.",
+    )
     engine_threads: int = Field(
         1, ge=1, le=64, description="Threads of the inference engine in each worker."
     )
@@ -106,6 +111,28 @@ class Settings(BaseSettings):
     )
     rate_limit_storage: str = Field(
         "memory://", description="Where attempts are counted; redis://… for several workers."
+    )
+
+    jobs_url: str = Field(
+        "",
+        repr=False,
+        description="Where workers are woken: redis://…; empty: a file in the instance folder.",
+    )
+    job_workers: int = Field(1, ge=1, le=16, description="Jobs that one worker does at once.")
+    job_attempts: int = Field(
+        3, ge=1, le=20, description="Starts of a job whose worker dies, before it is given up."
+    )
+    job_stale_seconds: float = Field(
+        60, ge=1, le=3_600, description="Silence after which a running job is taken back, seconds."
+    )
+    job_poll_seconds: float = Field(
+        5, ge=0.1, le=600, description="Pause between two looks at the table of jobs, seconds."
+    )
+    job_stop_seconds: float = Field(
+        8,
+        ge=0,
+        le=600,
+        description="How long a worker told to stop goes on with a job, seconds.",
     )
 
     public_url: str = Field(
@@ -141,6 +168,13 @@ class Settings(BaseSettings):
             raise ValueError("an address that starts with http:// or https:// was expected")
         return address
 
+    @field_validator("jobs_url")
+    @classmethod
+    def _queue(cls, address: str) -> str:
+        if address and not address.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("an address that starts with redis:// or rediss:// was expected")
+        return address
+
     @field_validator("secret_key")
     @classmethod
     def _long_enough(cls, secret: str) -> str:
@@ -174,6 +208,11 @@ class Settings(BaseSettings):
         if self.secure_cookies is not None:
             return self.secure_cookies
         return self.public_url.startswith("https://")
+
+    @property
+    def queue_file(self) -> Path:
+        """File of the queue where no other place was given; it holds wake-ups and nothing else."""
+        return self.instance_dir / "queue.sqlite3"
 
     @property
     def blobs_dir(self) -> Path:

@@ -22,8 +22,19 @@ MAY_IMPORT = {
     "records": {"errors", "settings"},
     "reports": {"errors"},
     "workflow": {"errors", "settings", "imaging", "networks", "records", "reports"},
+    "jobs": {"errors", "settings", "imaging", "networks", "records", "reports", "workflow"},
     "web": {"errors", "settings", "imaging", "networks", "records", "reports", "workflow"},
-    "cli": {"errors", "settings", "imaging", "networks", "records", "reports", "workflow", "web"},
+    "cli": {
+        "errors",
+        "settings",
+        "imaging",
+        "networks",
+        "records",
+        "reports",
+        "workflow",
+        "web",
+        "jobs",
+    },
 }
 PURE = {"imaging", "reports"}
 NOT_IN_PURE_ROOMS = {

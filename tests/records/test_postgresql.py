@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import alembic.autogenerate
@@ -18,10 +19,14 @@ import sqlalchemy as sa
 from alembic.migration import MigrationContext
 from flask import Flask
 
+from tests import job_kinds
 from tests.conftest import Auth
 from tests.need import lacking
 from utils.errors import DatabaseBusy
-from utils.records import AuditEntry, AuditHead, audit, db
+from utils.records import AuditEntry, AuditHead, Job, audit, db
+from utils.records.database import utc_now
+from utils.settings import Settings
+from utils.workflow import job_states, jobs
 
 
 def _programs() -> Path | None:
@@ -133,6 +138,56 @@ def test_writers_at_once_never_fork_the_chain(app: Flask) -> None:
         assert audit.verify(db.session) == []
         assert db.session.scalars(sa.select(AuditHead.count)).one() == 80
         assert db.session.scalar(sa.select(sa.func.count(AuditEntry.id))) == 80
+
+
+def test_of_several_workers_one_gets_each_job(app: Flask) -> None:
+    claimed: list[int] = []
+
+    def ask_and_work(worker: int) -> None:
+        with app.app_context():
+            for number in range(20):
+                jobs.enqueue(db.session, "test.quick", {}, owner=None, dedupe_key=f"work {number}")
+                db.session.commit()
+            while turn := job_states.claim(
+                db.session, worker=f"host:{worker}", kinds=jobs.HANDLERS
+            ):
+                claimed.append(turn.job_id)
+                job_kinds.leave_effect(db.session, turn)
+                job_states.finish(db.session, turn)
+
+    workers = [threading.Thread(target=ask_and_work, args=(number,)) for number in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    with app.app_context():
+        assert sorted(claimed) == sorted(set(claimed))
+        assert len(claimed) == 20
+        assert db.session.scalars(sa.select(Job.state).distinct()).all() == ["done"]
+        assert db.session.scalars(sa.select(AuditHead.count)).one() == 20
+
+
+def test_a_job_is_taken_back_and_its_first_worker_ends_nothing(
+    app: Flask, settings: Settings
+) -> None:
+    with app.app_context():
+        job = jobs.enqueue(db.session, "test.quick", {"x": 1}, owner=None, dedupe_key="work")
+        db.session.commit()
+        slept = job_states.claim(db.session, worker="elsewhere:1", kinds=jobs.HANDLERS)
+        assert slept is not None
+        db.session.execute(sa.update(Job).values(heartbeat_at=utc_now() - timedelta(seconds=61)))
+        db.session.commit()
+        limits = {"stale_after_s": 60, "most_attempts": 3}
+        assert job_states.requeue_stale(db.session, worker="here:1", **limits) == 1
+        working = jobs.JobContext(db.session, settings, slept)
+        with pytest.raises(jobs.JobLost):
+            working.progress(1, 2)
+        job_kinds.leave_effect(db.session, slept)
+        with pytest.raises(jobs.JobLost):
+            job_states.finish(db.session, slept)
+        assert db.session.scalars(sa.select(AuditHead.count)).one() == 0
+        jobs.cancel(db.session, job)
+        assert jobs.find(db.session, job.public_id).dedupe_key is None
 
 
 def test_a_server_that_is_gone_is_said_plainly(

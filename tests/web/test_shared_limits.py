@@ -2,66 +2,12 @@
 
 from __future__ import annotations
 
-import socket
-import subprocess
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 
-import pytest
 from flask import Flask
 
 from tests.conftest import Auth
-from tests.need import program
-
-
-@dataclass
-class Redis:
-    """A Redis server on a free port of the loopback."""
-
-    process: subprocess.Popen[bytes]
-    address: str
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(20)
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[Redis]:
-    server_program = program(
-        ("redis-server",),
-        "Redis",
-        "limits in memory are tested all the same; on Debian, apt-get install redis-server",
-    )
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = subprocess.Popen(
-        [
-            server_program,
-            "--port",
-            str(port),
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-            "--dir",
-            str(tmp_path),
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                break
-        time.sleep(0.05)
-    server = Redis(process, f"redis://127.0.0.1:{port}/0")
-    yield server
-    server.stop()
+from tests.redis_server import Redis
 
 
 def test_workers_count_together(redis: Redis, make_app: Callable[..., Flask]) -> None:

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from flask import Flask
 
-from utils.cli import analyse, audit, bench, cells, network, users
+from utils.cli import analyse, audit, bench, cells, jobs, network, users
 
-_COMMANDS = (users.group, audit.group, network.group, cells.group, analyse.command, bench.command)
+_COMMANDS = (
+    users.group,
+    audit.group,
+    network.group,
+    cells.group,
+    jobs.group,
+    analyse.command,
+    bench.command,
+)
 
 
 def register(app: Flask) -> None:

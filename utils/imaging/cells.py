@@ -185,11 +185,14 @@ def _close_together(segmentation: Segmentation) -> list[list[Nucleus]]:
     """Groups of small nuclei of which each lies near another of its group."""
     cell = segmentation.cell_radius_px
     most = SMALL_PART * math.pi * cell**2
+    candidates = list(segmentation.nuclei)
     if segmentation.count >= ENOUGH_TO_COMPARE:
         # Parts of one nucleus are smaller than the field's whole ones.
         areas = [n.area_px for n in segmentation.nuclei if not n.touches_border]
         most = min(most, WHOLE * float(np.median(areas or [most])))
-    small = [n for n in segmentation.nuclei if n.area_px <= most]
+        # A cut nucleus is small as well, and touching ones at the edge are common.
+        candidates = [n for n in candidates if not n.touches_border]
+    small = [n for n in candidates if n.area_px <= most]
     if len(small) < 2:
         return []
     places = np.array([(n.centroid_row_px, n.centroid_col_px) for n in small])

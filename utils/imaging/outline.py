@@ -83,6 +83,30 @@ class CellOutline:
             self.left + float(cols[-1] + 1) / self.zoom,
         )
 
+    def polygons(self, mask: BoolImage) -> list[list[tuple[float, float]]]:
+        """Outlines of a mask of the window.
+
+        Parameters
+        ----------
+        mask : (h, w) ndarray of bool
+            `cell` or `nucleus`.
+
+        Returns
+        -------
+        polygons : list of list of (x, y)
+            One for each piece, the largest first; corners in pixels of the original,
+            at least three, not closed.
+        """
+        found, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        drawn = []
+        for contour in sorted(found, key=len, reverse=True):
+            corners = cv2.approxPolyDP(contour, 0.7, True).reshape(-1, 2)
+            if len(corners) < 3:
+                continue
+            placed = (corners + 0.5) / self.zoom - 0.5 + (self.left, self.top)
+            drawn.append([(round(float(x), 1), round(float(y), 1)) for x, y in placed])
+        return drawn
+
     def place(self, mask: BoolImage, shape: tuple[int, int]) -> BoolImage:
         """Bring a mask of the window to the size of the field.
 

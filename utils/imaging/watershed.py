@@ -61,6 +61,10 @@ BRIDGE = 0.35  # of the cytoplasm between two lobes; the background has none
 # Two basins are one nucleus where the neck between them is wider than this
 # share of the narrower one.
 NECK = 0.77
+# Where a field has more basins than this and the median one has at least this many of
+# the field's cells (area), so that it is no lobe, none are joined by such a neck that
+# are larger together than this many median ones.
+MANY, WHOLE_IN_CELLS, LARGEST_JOINED = 12, 0.8, 1.6
 
 
 @dataclass(frozen=True)
@@ -331,6 +335,11 @@ def _join_lobes(labels: LabelImage, distance: FloatImage, cell_px: float) -> Lab
         np.maximum.at(neck, (low, high), depth)
     join = neck > NECK * np.minimum.outer(widest, widest)
     lobes = (neck > 0.0) & (np.maximum.outer(widest, widest) < LOBE * cell_px)
+    areas = np.bincount(labels.ravel(), minlength=count).astype(np.float64)
+    typical = float(np.median(areas[1:])) if count > MANY else 0.0
+    if typical > WHOLE_IN_CELLS * math.pi * cell_px**2:
+        # A wide neck joins parts of a nucleus, but not two whole ones of this field.
+        join &= np.add.outer(areas, areas) <= LARGEST_JOINED * typical
     join |= lobes & (_apart(labels, count) < LOBES_APART * cell_px)
     parent = np.arange(count)
     for low, high in np.argwhere(join):

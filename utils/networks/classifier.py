@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -134,11 +135,24 @@ class Classifier:
         -------
         raw : Raw
         """
-        pixels = self.manifest.normalisation.apply(network_input)[None]
-        logits, cams, embedding = self._session.run(
-            ["logits", "cams", "embedding"], {"pixels": pixels}
-        )
-        return Raw(logits[0], cams[0], embedding[0])
+        return self.forward_all([network_input])[0]
+
+    def forward_all(self, network_inputs: Sequence[NDArray[np.uint8]]) -> list[Raw]:
+        """Run the graph on several pictures at once.
+
+        Parameters
+        ----------
+        network_inputs : sequence of (S, S, 3) ndarray of uint8
+
+        Returns
+        -------
+        raws : list of Raw
+        """
+        if not network_inputs:
+            return []
+        pixels = self.manifest.normalisation.apply(np.stack(network_inputs))
+        answers = self._session.run(["logits", "cams", "embedding"], {"pixels": pixels})
+        return [Raw(*(answer[i] for answer in answers)) for i in range(len(network_inputs))]
 
     def judge(self, raw: Raw) -> Reading:
         """Calibrate, or abstain.

@@ -3,7 +3,9 @@
 from utils.records.analyses import Analysis
 from utils.records.audit import AuditEntry, AuditHead
 from utils.records.cases import Case
+from utils.records.cells import Cell
 from utils.records.database import db
+from utils.records.jobs import Job
 from utils.records.labels import LabelEvent
 from utils.records.reports import ReportVersion
 from utils.records.users import SignIn, User
@@ -13,6 +15,8 @@ __all__ = [
     "AuditEntry",
     "AuditHead",
     "Case",
+    "Cell",
+    "Job",
     "LabelEvent",
     "ReportVersion",
     "SignIn",

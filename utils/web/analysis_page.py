@@ -14,6 +14,7 @@ from sqlalchemy.orm import joinedload
 
 from utils.imaging.overlay import colour_map
 from utils.records import Analysis, ReportVersion, db
+from utils.web.cell_page import cell_section
 from utils.web.labels import LabelSet, label_set
 from utils.web.views import me
 from utils.workflow import access, pictures, review, wording
@@ -69,11 +70,10 @@ def describe(
         "reasons": wording.CORRECTION_REASONS,
         "unclassifiable": UNCLASSIFIABLE_FILTER,
         "targets": _targets(analysis, labels, stands.code),
-        "may_review": access.can_correct(me(), analysis),
         "may_report": access.can_report(me(), analysis),
         "reports": _reports(analysis),
         "neighbours": _neighbours(analysis),
-        "field_count": wording.FIELD_COUNT,
+        **cell_section(analysis),
         "me_id": me().id,
         "viewer_script": _viewer_script(),
     }

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from utils.errors import MarrowFindError
-from utils.records import Analysis
+from utils.records import Analysis, Cell
 from utils.web.services import services
 from utils.workflow import wording
 
@@ -59,6 +60,15 @@ def label_set(analysis: Analysis) -> LabelSet:
     """Give the label set of the network version that read `analysis`."""
     known = _installed(analysis.network_name, analysis.network_version)
     return known or _bare(tuple(analysis.probabilities))
+
+
+def cell_label_set(cells: Sequence[Cell]) -> LabelSet:
+    """Give the label set that the cells of a field were read with; empty where none was."""
+    read = next((cell for cell in cells if cell.network_name and cell.network_version), None)
+    if read is None or read.network_name is None or read.network_version is None:
+        return LabelSet((), None, False)
+    known = _installed(read.network_name, read.network_version)
+    return known or _bare(tuple(read.probabilities))
 
 
 def serving_label_set() -> LabelSet:

@@ -24,6 +24,7 @@ from utils.records import Analysis, Case, User, audit, db
 from utils.workflow import access
 from utils.workflow.attention import Attention, weigh_attention
 from utils.workflow.pictures import Pictures, encode_pictures
+from utils.workflow.read import ask_for_cells
 from utils.workflow.wording import NOTHING_TO_CLASSIFY
 
 if TYPE_CHECKING:
@@ -294,6 +295,7 @@ def _insert(
     )
     session.add(analysis)
     session.flush()
+    ask_for_cells(session, analysis, user)
     if opened:
         audit.append(
             session,

@@ -21,6 +21,7 @@ CLOSED_WORLD = (
     "reactive lymphocytes and metastasis are outside them."
 )
 FIELD_COUNT = "A count of one field, not a differential."
+CELLS_BY_NETWORK = "Read by the network alone; nobody has confirmed them."
 ABSTAINING = "No pattern is named. Abstaining is a result: look at the field yourself."
 
 Severity = Literal["warning", "note"]
@@ -86,6 +87,12 @@ _FLAGS: dict[str, Flag] = {
             "One cell, no field",
             "The picture shows a single cell. It is read as a cell; a pattern is named of whole "
             "fields only.",
+            "note",
+        ),
+        Flag(
+            "cell_at_border",
+            "Cut by the edge",
+            "The picture cuts this cell: its sizes are those of the part in view.",
             "note",
         ),
         Flag("blank", "Blank field", "The field is empty or of one colour.", "warning"),
