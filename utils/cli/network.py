@@ -25,6 +25,7 @@ from utils.web.services import services
 
 if TYPE_CHECKING:
     from utils.networks.dataset import Example, Split
+    from utils.networks.evaluation import Material
 
 group = new_group("network", "Train, measure, list and export networks.")
 
@@ -197,7 +198,7 @@ def _split(
 @group.command("evaluate")
 @click.argument("name")
 @click.option("--version", help="The one that serves by default.")
-@click.option("--dataset", type=FOLDER, required=True, help="Folder of class folders.")
+@click.option("--dataset", type=FOLDER, required=True, help="Class folders, or a set of cells.")
 @click.option("--part", type=click.Choice(["train", "validation", "test"]), help="Of the split.")
 @click.option("--robustness", is_flag=True, help="Also swapped, grey, degraded, without cells.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -212,17 +213,24 @@ def evaluate(
 
     folder = registry.find(_models(), name, version)
     classifier = registry.load_classifier(_models(), name, folder.name, threads=os.cpu_count() or 1)
-    examples, groups, known = list_folder(dataset), None, None
-    if part is not None:
+    codes, groups, known = classifier.manifest.codes, None, None
+    if (dataset / "images").is_dir():
+        material = _cells_elsewhere(dataset, codes, part)
+        examples = None
+    else:
+        examples = list_folder(dataset)
+    if part is not None and examples is not None:
         split = Split.load(folder / "split.json")
-        known = evaluation.load_material(split.select(examples, "train"), classifier.manifest.codes)
+        known = evaluation.load_material(split.select(examples, "train"), codes)
         examples = split.select(examples, part)  # type: ignore[arg-type]
         groups = [split.groups[e.sha256] for e in examples]
-    if not examples:
-        raise DatasetInvalid(f"None of the pictures belongs to the {part} part of this network.")
+    if examples is not None:
+        if not examples:
+            raise DatasetInvalid(f"No picture belongs to the {part} part of this network.")
+        material = evaluation.load_material(examples, codes)
     report = evaluation.evaluate(
         classifier,
-        evaluation.load_material(examples, classifier.manifest.codes),
+        material,
         robustness=robustness,
         groups=groups,
         known=known if known is not None and known.pixels else None,
@@ -233,6 +241,16 @@ def evaluate(
         print_json(report)
     else:
         _print_report(report)
+
+
+def _cells_elsewhere(dataset: Path, codes: list[str], part: str | None) -> Material:
+    """Cells of another laboratory's set, each through the serving path."""
+    from utils.networks.cell_sets import as_tiles, read_cell_set
+    from utils.networks.evaluation import Material
+
+    if part is not None:
+        raise InvalidInput("--part goes with a folder of class folders; this is a set of cells.")
+    return Material(*as_tiles(read_cell_set(dataset), codes))
 
 
 def _print_report(report: dict[str, Any]) -> None:

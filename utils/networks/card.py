@@ -18,6 +18,8 @@ TESTS = (
     ("stain_jitter", "stain jitter"),
     ("blur", "blur"),
     ("jpeg30", "JPEG quality 30"),
+    ("half_size", "half the magnification"),
+    ("double_size", "twice the magnification"),
     ("cells_removed", "cells removed"),
 )
 CONTROLS = (
@@ -40,7 +42,7 @@ def write_card(manifest: Manifest, metrics: dict[str, Any], origin: Origin, path
     """
     sections = [
         _head(manifest, origin),
-        _evidence(metrics),
+        _evidence(manifest, metrics),
         _classes(metrics),
         _limits(manifest, metrics),
         _repeat(manifest),
@@ -52,17 +54,32 @@ def _number(value: float | None) -> str:
     return "not measured" if value is None else f"{value:.3f}"
 
 
+_FIELD_SAYS = """The network names the **pattern that
+a field resembles**; it makes no diagnosis. Early pre-B, pre-B and pro-B ALL are immunophenotypic
+entities: confirm by flow cytometry."""
+_CELL_SAYS = """The network names the **class that
+a single cell resembles**; it makes no diagnosis. Lineage and clonality of blasts need flow
+cytometry."""
+_FIELD_CHANGES = """Backgrounds swapped between
+  classes, fields without cells and pictures of other kinds with a uniform target, stain mixing,
+  optical-density jitter, some grey."""
+_CELL_CHANGES = """Each tile's middle cell is found,
+  outlined and cut out at its own scale against a balanced background, as in serving. Cells on other
+  surroundings, tiles without their cell with a uniform target, stain mixing, optical-density jitter
+  and mixing of the channels, some grey, lower magnifications, blur, JPEG."""
+
+
 def _head(manifest: Manifest, origin: Origin) -> str:
     training = manifest.training
     pictures = training["pictures"]
     parent = training.get("parent", "none")
     going_on = "" if parent == "none" else f"going on from {parent}; "
     names = ", ".join(f"{c.code} ({c.display_name})" for c in manifest.classes)
+    says = _FIELD_SAYS if manifest.task == "field" else _CELL_SAYS
+    changes = _FIELD_CHANGES if manifest.task == "field" else _CELL_CHANGES
     return f"""# {manifest.name} {manifest.version}
 
-*For Research Use Only. Not for use in diagnostic procedures.* The network names the **pattern that
-a field resembles**; it makes no diagnosis. Early pre-B, pre-B and pro-B ALL are immunophenotypic
-entities: confirm by flow cytometry.
+*For Research Use Only. Not for use in diagnostic procedures.* {says}
 
 - **Classes:** {names}. A closed world: whatever else a smear may show should end in
   “Unclassifiable — review”.
@@ -70,9 +87,7 @@ entities: confirm by flow cytometry.
 - **Trained on:** {origin.dataset} Licence: {origin.licence}
 - **Pictures of no class in training:** {origin.outliers}
 - **Start weights:** {origin.start} Licence: {origin.start_licence}
-- **Recipe:** `{training["recipe"]}`, {going_on}all layers fine-tuned. Backgrounds swapped between
-  classes, fields without cells and pictures of other kinds with a uniform target, stain mixing,
-  optical-density jitter, some grey.
+- **Recipe:** `{training["recipe"]}`, {going_on}all layers fine-tuned. {changes}
 - **Split:** by contiguous blocks of {training["block"]} file numbers, near-duplicates
   (perceptual hash) kept on one side; seed {training["split_seed"]}; {pictures["train"]} training,
   {pictures["validation"]} validation, {pictures["test"]} test pictures. The files of each part
@@ -84,11 +99,13 @@ entities: confirm by flow cytometry.
   {manifest.out_of_distribution.threshold:.2f}. The test pictures chose nothing."""
 
 
-def _evidence(metrics: dict[str, Any]) -> str:
+def _evidence(manifest: Manifest, metrics: dict[str, Any]) -> str:
     controls = metrics["controls"]
     head = "| test | this network | " + " | ".join(name for _, name in CONTROLS) + " |"
     rows = [head, "| --- " * (2 + len(CONTROLS)) + "|"]
     for key, name in TESTS:
+        if key not in ("plain", "cells_removed") and key not in metrics["robustness"]:
+            continue
         if key == "plain":
             own = f"**{metrics['accuracy']:.3f}**"
         elif key == "cells_removed":
@@ -109,14 +126,24 @@ def _evidence(metrics: dict[str, Any]) -> str:
             "",
             *rows,
             "",
-            "The four classes differ in stain and slide: six colour numbers alone name most of the "
-            "plain pictures rightly, so the first row shows nothing about morphology. A network "
-            "that reads cells keeps its answer under both swaps, where the controls lose theirs, "
-            "and has none left when the cells are gone: that is what the second, third and last "
-            "rows show. With the cells removed a low accuracy and a high share of abstention are "
-            "the good result.",
+            _FIELD_READS if manifest.task == "field" else _CELL_READS,
         ]
     )
+
+
+_FIELD_READS = (
+    "The four classes differ in stain and slide: six colour numbers alone name most of the "
+    "plain pictures rightly, so the first row shows nothing about morphology. A network "
+    "that reads cells keeps its answer under both swaps, where the controls lose theirs, "
+    "and has none left when the cells are gone: that is what the second, third and last "
+    "rows show. With the cells removed a low accuracy and a high share of abstention are "
+    "the good result."
+)
+_CELL_READS = (
+    "All classes come from the same slides, so that six colour numbers alone tell little. What "
+    "matters here is how little is lost under another stain, other surroundings and another "
+    "magnification, and that nothing is named where the cell is gone."
+)
 
 
 def _classes(metrics: dict[str, Any]) -> str:
@@ -162,6 +189,20 @@ def _classes(metrics: dict[str, Any]) -> str:
 
 
 def _limits(manifest: Manifest, metrics: dict[str, Any]) -> str:
+    if manifest.task == "cell":
+        return """## Limits
+
+- One laboratory, one scanner, one stain. How it does on another laboratory's cells is measured with
+  `flask network evaluate NAME --dataset DIR` on a set of cells; expect less than above.
+- A closed world of seven classes. Erythroblasts, plasma cells, basophils, megakaryocytes and the
+  granulocytes between promyelocyte and segmented neutrophil are unknown to it; they should end in
+  “Unclassifiable — review”, and some will not.
+- The labels are one observer's. Monocyte against blast and “not identifiable” against everything
+  are where observers disagree, and where it errs. A blast that is called a lymphocyte or a monocyte
+  is the error that matters most.
+- The crop follows the outline of the cell. Where the outline is wrong, the reading is of that crop.
+- Heatmaps have 5 × 5 cells and show what raised a logit, not what a pathologist would call a
+  criterion."""
     return """## Limits
 
 - One laboratory, one microscope, few stains. Another laboratory's fields are further away than any
@@ -179,10 +220,13 @@ def _limits(manifest: Manifest, metrics: dict[str, Any]) -> str:
 
 
 def _repeat(manifest: Manifest) -> str:
+    rest = f"--recipe {manifest.training['recipe']}"
+    if manifest.task == "field":
+        rest = "--outliers ../shared/datasets/marrow7 --other-kinds ../shared/datasets/bccd/images"
     return f"""## Repeat it
 
     flask network train --name {manifest.name} --data ../shared/datasets/{manifest.name} \\
         --weights ../shared/weights/resnet50_imagenet_notop.weights.h5 \\
-        --outliers ../shared/datasets/marrow7 --other-kinds ../shared/datasets/bccd/images
+        {rest}
     flask network evaluate {manifest.name} --dataset ../shared/datasets/{manifest.name} \\
         --part test --robustness"""

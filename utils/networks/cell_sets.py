@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,20 @@ from utils.networks.dataset import SUFFIXES, file_number, load_pixels
 NUCLEUS_FROM, CELL_FROM = 206, 64
 
 Box = tuple[float, float, float, float]
+
+# Classes of the known sets by the codes of marrow cells; others are left out.
+CODES = {
+    "1": "NGS",
+    "2": "LYT",
+    "3": "MON",
+    "4": "EOS",
+    "neutrophil": "NGS",
+    "lymphocyte": "LYT",
+    "monocyte": "MON",
+    "eosinophil": "EOS",
+}
+# A cell is cut out of its field with this many widths of its box around it.
+TILE_WIDTHS = 2.0
 
 
 @dataclass(frozen=True)
@@ -127,3 +141,54 @@ def _classes(table: Path) -> dict[str, list[str]]:
             if len(row) >= 2:
                 found.setdefault(row[0].strip(), []).append(row[-1].strip())
     return found
+
+
+def as_tiles(
+    pictures: Sequence[ReferencePicture], codes: Sequence[str]
+) -> tuple[list[NDArray[np.uint8]], NDArray[np.int64]]:
+    """Tiles of single cells with the classes that a network knows.
+
+    Parameters
+    ----------
+    pictures : sequence of ReferencePicture
+        A picture without boxes is a tile; of a field each boxed cell is cut out.
+    codes : sequence of str
+        Class codes of the network.
+
+    Returns
+    -------
+    tiles : list of (H, W, 3) ndarray of uint8
+    targets : (N,) ndarray of int64
+
+    Raises
+    ------
+    DatasetInvalid
+        If no cell is of a class that the network knows.
+    """
+    tiles, targets = [], []
+    for picture in pictures:
+        known = [CODES.get(name.lower(), "") for name in picture.classes]
+        if not set(known) & set(codes):
+            continue
+        pixels = picture.pixels()
+        cells = [pixels] if picture.boxes is None else [_cut(pixels, b) for b in picture.boxes]
+        # Fields with more boxes than classes do not say which cell is which.
+        if len(cells) != len(known):
+            continue
+        for cell, code in zip(cells, known, strict=True):
+            if code in codes:
+                tiles.append(cell)
+                targets.append(list(codes).index(code))
+    if not tiles:
+        raise DatasetInvalid(f"No cell of the classes {', '.join(codes)} is named in this set.")
+    return tiles, np.array(targets, dtype=np.int64)
+
+
+def _cut(pixels: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
+    top, left, bottom, right = box
+    side = TILE_WIDTHS * max(bottom - top, right - left)
+    row, col = (top + bottom) / 2, (left + right) / 2
+    first_row, first_col = (max(0, round(at - side / 2)) for at in (row, col))
+    last_row = min(pixels.shape[0], round(row + side / 2))
+    last_col = min(pixels.shape[1], round(col + side / 2))
+    return np.ascontiguousarray(pixels[first_row:last_row, first_col:last_col])
