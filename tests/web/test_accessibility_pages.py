@@ -15,7 +15,10 @@ from werkzeug.serving import make_server
 from app import create_app
 from tests.conftest import close_app, make_settings
 from tests.web.axe import assert_accessible
+from utils.records import db
 from utils.settings import PROJECT_ROOT
+from utils.web.services import services
+from utils.workflow import job_states, jobs, read
 
 pytestmark = pytest.mark.browser
 
@@ -161,3 +164,45 @@ def test_skip_link_is_the_first_stop(browser: Browser, address: str) -> None:
     page.keyboard.press("Enter")
     assert page.evaluate("document.activeElement.id") == "main"
     context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
+def test_cells_arrive_while_the_page_is_open(
+    browser: Browser,
+    app: Flask,
+    address: str,
+    smear: bytes,
+    scheme: str,
+    viewport: dict[str, int],
+) -> None:
+    context = browser.new_context(viewport=viewport, color_scheme=scheme)
+    said = complaints(context)
+    page = context.new_page()
+    sign_in(page, address)
+    page.set_input_files(
+        "input[type=file]", {"name": "field.jpg", "mimeType": "image/jpeg", "buffer": smear}
+    )
+    page.wait_for_url("**/analyses/**")
+    assert page.inner_text("[data-cells-say] p") == "The cells wait to be read."
+    assert_accessible(page, strict=True)
+    field = page.url
+    with app.app_context():
+        turn = job_states.claim(db.session, worker="host:1", kinds=[read.KIND])
+        assert turn is not None
+        assert jobs.perform(db.session, services().settings, turn) == "done"
+    # The page finds out by itself; nobody reloads it.
+    page.wait_for_selector(".cells__gallery", timeout=15_000)
+    assert page.url == field
+    cell = page.locator(".cells__cell").first
+    cell.scroll_into_view_if_needed()
+    picture = cell.locator("img")
+    picture.evaluate("image => image.decode()")
+    assert picture.evaluate("image => image.naturalWidth") == read.CROP_PX
+    assert_accessible(page, strict=True)
+    cell.click()
+    page.wait_for_url("**/cells/1")
+    assert _look(page, page.url) == 1
+    assert page.inner_text("h1") == "Cell 1"
+    context.close()
+    assert said == []
