@@ -159,8 +159,15 @@ def test_counts_of_many_touching_cells_stay_within_two_percent(stain: str) -> No
     wanted = found = 0
     for seed, cells in enumerate((40, 80, 120, 160, 200)):
         drawn = synthesis.field(
-            seed, height=1100, width=1100, cells=cells, touching_share=0.2, stain=stain
+            seed,
+            height=1400,
+            width=1400,
+            cells=cells,
+            touching_share=0.2,
+            red_cell_radius_px=14.0,
+            stain=stain,
         )
+        assert drawn.count == cells
         wanted += drawn.count
         count = find_cells(drawn.pixels).segmentation.count
         found += count
