@@ -14,6 +14,7 @@ from flask.testing import FlaskClient
 from tests.untrained import write_random_network
 from utils import __version__
 from utils.web import evidence
+from utils.workflow.proportions import wilson
 
 METRICS: dict[str, Any] = {
     "n": 50,
@@ -176,26 +177,6 @@ def test_figure_is_served_as_a_picture_that_can_do_nothing(page: Any, client: Fl
 # ---------------------------------------------------------------- what metrics say
 
 
-@pytest.mark.parametrize(
-    ("n", "low", "high"),
-    [
-        (100, 13.3, 28.9),
-        (200, 15.0, 26.1),
-        (300, 15.9, 24.9),
-        (500, 16.7, 23.7),
-        (1000, 17.6, 22.6),
-    ],
-)
-def test_wilson_gives_the_published_bounds_of_20_percent(n: int, low: float, high: float) -> None:
-    bounds = evidence.wilson(n // 5, n)
-    assert bounds is not None
-    assert [round(100 * bound, 1) for bound in bounds] == [low, high]
-
-
-def test_wilson_of_nothing_is_none() -> None:
-    assert evidence.wilson(0, 0) is None
-
-
 @pytest.mark.parametrize("value", [None, "0.9", True, math.nan, math.inf, [0.9], {}])
 def test_what_is_no_number_is_not_measured(value: Any) -> None:
     assert evidence.number({"accuracy": value}, "accuracy") is None
@@ -234,8 +215,8 @@ def test_meaning_says_only_what_was_measured() -> None:
 def test_classes_take_their_intervals_from_the_matrix() -> None:
     rows = {row.code: row for row in evidence.class_rows(METRICS, CLASSES)}
     assert rows["Benign"].support == 10
-    assert rows["Benign"].recall_interval == evidence.wilson(9, 10)
-    assert rows["Early"].precision_interval == evidence.wilson(14, 15)
+    assert rows["Benign"].recall_interval == wilson(9, 10)
+    assert rows["Early"].precision_interval == wilson(14, 15)
     assert rows["Pre"].support == 13  # from the matrix
     assert rows["Pre"].precision is None
 

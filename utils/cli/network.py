@@ -161,7 +161,7 @@ def _label_set(name: str) -> list[LabelClass]:
 
 
 def _origin(name: str, data: Path) -> Any:
-    from utils.networks.publish import Origin
+    from utils.networks.card import Origin
 
     path = _models() / name / ORIGINS
     if path.is_file():

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from utils.networks.manifest import Manifest
-
-if TYPE_CHECKING:
-    from utils.networks.publish import Origin
 
 TESTS = (
     ("plain", "plain"),
@@ -27,6 +25,26 @@ CONTROLS = (
     ("colour_5nn", "5-NN on six colour numbers"),
     ("majority", "majority class"),
 )
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a network comes from, for its manifest and card.
+
+    Attributes
+    ----------
+    dataset, licence, start, start_licence, outliers : str
+        In words.
+    domain : str
+        What it was trained on, in one sentence for the report.
+    """
+
+    dataset: str
+    licence: str
+    start: str
+    start_licence: str
+    outliers: str
+    domain: str
 
 
 def write_card(manifest: Manifest, metrics: dict[str, Any], origin: Origin, path: Path) -> None:

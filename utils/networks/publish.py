@@ -20,7 +20,7 @@ from utils.imaging import synthesis
 from utils.imaging.preprocess import PreprocessSpec, prepare
 from utils.networks import calibration, evaluation, export, figures, registry, statistics, training
 from utils.networks.augmentation import Fields, Strength
-from utils.networks.card import write_card
+from utils.networks.card import Origin, write_card
 from utils.networks.cell_augmentation import Cells, CellStrength
 from utils.networks.classifier import Classifier, softmax
 from utils.networks.dataset import PARTS, Example, Split, load_pixels
@@ -36,26 +36,6 @@ Say = Callable[[str], None]
 LIBRARIES = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "onnx", "opencv-python-headless")
 PROBED_CELL_VIEWS = ("plain", "stain_swap", "grey")
 FITTED_VIEWS = ("plain", "stain_jitter")
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where a network comes from, for its manifest and card.
-
-    Attributes
-    ----------
-    dataset, licence, start, start_licence, outliers : str
-        In words.
-    domain : str
-        What it was trained on, in one sentence for the report.
-    """
-
-    dataset: str
-    licence: str
-    start: str
-    start_licence: str
-    outliers: str
-    domain: str
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def describe(
         "statements": _statements(labels, stands.code),
         "why_not": [wording.flag_text(code) for code in analysis.reasons],
         "flags": wording.flag_texts(analysis.flags),
-        "bars": _bars(analysis, labels),
+        "bars": labels.bars(analysis.probabilities, analysis.top_code),
         "heat": _heat(analysis, labels, query),
         "layers": _layers(analysis, query),
         "outlines": _outlines(analysis),
@@ -105,19 +105,6 @@ def _statements(labels: LabelSet, code: str | None) -> tuple[str, ...]:
         note=top.note if top else "",
         class_count=len(labels.labels),
     )
-
-
-def _bars(analysis: Analysis, labels: LabelSet) -> list[dict[str, Any]]:
-    return [
-        {
-            "code": label.code,
-            "name": label.name,
-            "colour": label.colour,
-            "probability": analysis.probabilities[label.code],
-            "top": label.code == analysis.top_code,
-        }
-        for label in labels.labels
-    ]
 
 
 def _heat(analysis: Analysis, labels: LabelSet, query: Mapping[str, str]) -> dict[str, Any]:

@@ -99,16 +99,7 @@ def describe_cell(analysis: Analysis, cell: Cell) -> dict[str, Any]:
         "row": cell_row(analysis, cell, labels),
         "labels": labels,
         "flags": wording.flag_texts(flags),
-        "bars": [
-            {
-                "code": label.code,
-                "name": label.name,
-                "colour": label.colour,
-                "probability": cell.probabilities[label.code],
-                "top": label.code == cell.top_code,
-            }
-            for label in labels.labels
-        ],
+        "bars": labels.bars(cell.probabilities, cell.top_code),
         "measures": [
             (column.header, _shown(cell.measures[column.name]), column.definition)
             for column in COLUMNS

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from utils.workflow.proportions import wilson
+
 Metrics = Mapping[str, Any]
 Interval = tuple[float, float]
 
@@ -146,19 +148,9 @@ def interval(metrics: Metrics, *path: str) -> Interval | None:
     return None if low is None or high is None else (low, high)
 
 
-def wilson(successes: int, n: int, z: float = 1.959964) -> Interval | None:
-    """95 % Wilson score interval of a proportion, or None where nothing was counted.
-
-    References
-    ----------
-    .. [1] Wilson (1927), doi:10.1080/01621459.1927.10502953
-    """
-    if n <= 0:
-        return None
-    share = successes / n
-    middle = share + z * z / (2 * n)
-    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return ((middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n))
+def _wilson(successes: int, n: int) -> Interval | None:
+    """95 % Wilson interval of a proportion; None where nothing was counted."""
+    return wilson(successes, n) if n > 0 else None
 
 
 def evidence_table(metrics: Metrics) -> EvidenceTable:
@@ -316,9 +308,9 @@ def class_rows(metrics: Metrics, classes: Sequence[tuple[str, str]]) -> list[Cla
                 name,
                 int(support) if support is not None else (row_n if matrix else None),
                 number(metrics, "per_class", code, "precision"),
-                interval(metrics, "per_class", code, "precision") or wilson(hits, column_n),
+                interval(metrics, "per_class", code, "precision") or _wilson(hits, column_n),
                 number(metrics, "per_class", code, "recall"),
-                interval(metrics, "per_class", code, "recall") or wilson(hits, row_n),
+                interval(metrics, "per_class", code, "recall") or _wilson(hits, row_n),
                 number(metrics, "per_class", code, "f1"),
                 _first(number(metrics, "auc", code), number(metrics, "per_class", code, "auc")),
             )

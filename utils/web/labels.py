@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -50,6 +50,21 @@ class LabelSet:
         if code is None:
             return wording.UNCLASSIFIABLE
         return next((label.name for label in self.labels if label.code == code), code)
+
+    def bars(
+        self, probabilities: Mapping[str, float], top_code: str | None
+    ) -> list[dict[str, Any]]:
+        """One bar a class, as the macro of that name draws them."""
+        return [
+            {
+                "code": label.code,
+                "name": label.name,
+                "colour": label.colour,
+                "probability": probabilities[label.code],
+                "top": label.code == top_code,
+            }
+            for label in self.labels
+        ]
 
     def label(self, code: str | None) -> Label | None:
         """The class with this code."""
