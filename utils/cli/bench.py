@@ -21,11 +21,13 @@ import click
 
 from utils.cli.benchmark import load
 from utils.cli.command import new_command, print_json
+from utils.records import User
 from utils.records.database import db
 from utils.settings import PROJECT_ROOT, Settings
 from utils.web.services import services
 
 EMAIL = "bench@example.org"
+CELLS = (200, 2000)
 
 
 @new_command("bench")
@@ -35,18 +37,30 @@ EMAIL = "bench@example.org"
 @click.option("--requests", "each", default=20, show_default=True, help="Requests of each client.")
 @click.option("--naive/--no-naive", "with_naive", default=True, help="Also the published way.")
 @click.option("--way-only", is_flag=True, hidden=True)
+@click.option("--cells-only", type=int, hidden=True)
 def command(
-    as_json: bool, repeats: int, clients: int, each: int, with_naive: bool, way_only: bool
+    as_json: bool,
+    repeats: int,
+    clients: int,
+    each: int,
+    with_naive: bool,
+    way_only: bool,
+    cells_only: int | None,
 ) -> None:
     """Measure speed and memory on this machine; the real data are not touched."""
     if way_only:
         print_json(_one_image(repeats))
         return
+    if cells_only:
+        print_json(_cells_of_one_field(cells_only))
+        return
     with tempfile.TemporaryDirectory(prefix="marrow-find-bench-") as name:
         folder = Path(name)
         environment = _environment(services().settings, folder)
         click.echo("one image, station by station", err=True)
-        report = _in_own_process(environment, repeats)
+        report = _in_own_process(environment, "--way-only", "--repeats", str(repeats))
+        click.echo("the cells of a field, as the worker reads them", err=True)
+        report["cells"] = [_cells_in_own_process(environment, folder, cells) for cells in CELLS]
         click.echo(f"{clients} clients at once", err=True)
         report |= _many_clients(environment, folder, clients, each)
         report["naive"] = None
@@ -72,9 +86,14 @@ def _environment(settings: Settings, folder: Path) -> dict[str, str]:
     }
 
 
-def _in_own_process(environment: dict[str, str], repeats: int) -> dict[str, Any]:
-    command = [sys.executable, "-m", "flask", "bench", "--way-only", "--repeats", str(repeats)]
-    return _answer_of(command, environment)
+def _in_own_process(environment: dict[str, str], *options: str) -> dict[str, Any]:
+    return _answer_of([sys.executable, "-m", "flask", "bench", *options], environment)
+
+
+def _cells_in_own_process(environment: dict[str, str], folder: Path, cells: int) -> dict[str, Any]:
+    # An instance of its own: the fields of the stations wait for a worker in theirs.
+    own = {"MARROW_FIND_INSTANCE_DIR": str(folder / f"cells-{cells}")}
+    return _in_own_process(environment | own, "--cells-only", str(cells))
 
 
 def _answer_of(command: list[str], environment: dict[str, str]) -> dict[str, Any]:
@@ -91,17 +110,27 @@ def _answer_of(command: list[str], environment: dict[str, str]) -> dict[str, Any
 
 def _one_image(repeats: int) -> dict[str, Any]:
     from utils.cli.benchmark.stages import measure_way
+
+    return measure_way(services().settings, _user(), services().blobs, repeats=repeats)
+
+
+def _cells_of_one_field(cells: int) -> dict[str, Any]:
+    from utils.cli.benchmark.cells import measure_cells
+
+    return measure_cells(services().settings, _user(), services().blobs, cells=cells)
+
+
+def _user() -> User:
     from utils.workflow import accounts
 
-    user = accounts.create(
+    return accounts.create(
         db.session,
         services().settings,
         name="Bench",
-        email="stations@example.org",
+        email=f"{secrets.token_hex(8)}@example.org",
         password=secrets.token_urlsafe(24),
         role="pathologist",
     )
-    return measure_way(services().settings, user, services().blobs, repeats=repeats)
 
 
 def _many_clients(
@@ -201,6 +230,13 @@ def _print(report: dict[str, Any]) -> None:
         f"whole way       {report['whole_ms']:8.2f} ms  "
         f"({report['ratio_whole_to_forward']:.2f} x the forward)"
     )
+    for one in report["cells"]:
+        click.echo(
+            f"cells           {one['found']} of {one['cells']} in {one['read_s']:.2f} s "
+            f"({'named' if one['named'] else 'measured, no cell network'}; "
+            f"{one['first_s']:.2f} s the first time), {one['peak_rss_mb']} MB; found in "
+            f"{one['find_s']:.2f} s, the published watershed takes {one['published_find_s']:.2f} s"
+        )
     _print_server("this program", report)
     if report["naive"]:
         _print_server("published way", report["naive"])

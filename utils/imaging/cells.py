@@ -166,8 +166,10 @@ def join_parts(pixels: RGBImage, segmentation: Segmentation) -> Segmentation:
     -------
     segmentation : Segmentation
     """
-    field = _field(pixels, segmentation)
     groups = _close_together(segmentation)
+    if not groups:
+        return segmentation
+    field = _field(pixels, segmentation)
     labels = segmentation.labels
     joined = False
     for group in groups:
