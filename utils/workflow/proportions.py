@@ -215,15 +215,30 @@ def rogan_gladen(
     z = _z(confidence)
     if total == 0:
         return Corrected(None, 0.0, 1.0, "nothing_counted")
+    found = _lang_reiczigel(
+        count, total, (sensitivity, sensitivity_of), (specificity, specificity_of), z
+    )
+    if isinstance(found, str):
+        return Corrected(None, 0.0, 1.0, found)
+    measured = (count / total + specificity - 1) / (sensitivity + specificity - 1)  # (2)
+    return Corrected(_clip(measured), _clip(found[0]), _clip(found[1]))
 
+
+def _lang_reiczigel(
+    count: int,
+    total: int,
+    sensitivity: tuple[float, int],
+    specificity: tuple[float, int],
+    z: float,
+) -> tuple[float, float] | Literal["no_information", "contradiction"]:
+    """Bounds before clipping, or why there are none; each accuracy with its number of cells."""
     # One success and one failure more in each validation, z²/2 of each in the count (6, 7).
-    se, se_of = (sensitivity * sensitivity_of + 1) / (sensitivity_of + 2), sensitivity_of + 2
-    sp, sp_of = (specificity * specificity_of + 1) / (specificity_of + 2), specificity_of + 2
+    se, se_of = (sensitivity[0] * sensitivity[1] + 1) / (sensitivity[1] + 2), sensitivity[1] + 2
+    sp, sp_of = (specificity[0] * specificity[1] + 1) / (specificity[1] + 2), specificity[1] + 2
     calls, calls_of = (count + z * z / 2) / (total + z * z), total + z * z
     youden = se + sp - 1
-    if sensitivity + specificity <= 1 or youden <= 0:
-        return Corrected(None, 0.0, 1.0, "no_information")
-
+    if sensitivity[0] + specificity[0] <= 1 or youden <= 0:
+        return "no_information"
     share = (calls + sp - 1) / youden
     se_part, sp_part = se * (1 - se) / se_of, sp * (1 - sp) / sp_of
     spread = math.sqrt(
@@ -231,10 +246,7 @@ def rogan_gladen(
     )
     middle = share + 2 * z * z * (share * se_part - (1 - share) * sp_part)  # (17)
     low, high = middle - z * spread / youden, middle + z * spread / youden  # (16)
-    if high < 0 or low > 1:
-        return Corrected(None, 0.0, 1.0, "contradiction")
-    measured = (count / total + specificity - 1) / (sensitivity + specificity - 1)  # (2)
-    return Corrected(_clip(measured), _clip(low), _clip(high))
+    return "contradiction" if high < 0 or low > 1 else (low, high)
 
 
 def _bounds(share: float, total: int, z: float) -> tuple[float, float]:
