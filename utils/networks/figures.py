@@ -55,9 +55,9 @@ def draw_curves(log: Sequence[dict[str, Any]], best_epoch: int, path: Path) -> N
             ("grey", "grey", "#6b6b6b"),
         )
         for key, name, colour in shown:
-            axes.plot(epochs, [row[key] for row in log], color=colour, lw=1.4, label=name)
-        removed = [row["removed"] for row in log]
-        axes.plot(epochs, removed, color="#CC79A7", lw=1.2, ls="--", label="cells removed: surest")
+            axes.plot(*_over_epochs(log, key), color=colour, lw=1.4, label=name)
+        surest = _over_epochs(log, "removed")
+        axes.plot(*surest, color="#CC79A7", lw=1.2, ls="--", label="cells removed: surest")
         axes.axvline(best_epoch + 1, color=INK, lw=0.8, ls=":")
         axes.annotate(f"best: {best_epoch + 1}", (best_epoch + 1, 0.02), ha="right", color=INK)
         for first, second in pairwise(log):
@@ -70,6 +70,12 @@ def draw_curves(log: Sequence[dict[str, Any]], best_epoch: int, path: Path) -> N
         loss.set_ylabel("training loss (grey line, with weight decay)")
         loss.set_ylim(bottom=0)
         axes.legend(loc="center right", fontsize=8)
+
+
+def _over_epochs(log: Sequence[dict[str, Any]], key: str) -> tuple[list[int], list[float]]:
+    """Epochs that measured something, and what; those before the last stage measure little."""
+    measured = [(row["epoch"] + 1, row[key]) for row in log if key in row]
+    return [epoch for epoch, _ in measured], [value for _, value in measured]
 
 
 def draw_confusion(confusion: NDArray[np.int64], classes: Sequence[LabelClass], path: Path) -> None:

@@ -66,7 +66,7 @@ RECIPES = {
         ),
         Recipe(
             "single_cells",
-            stages=((128, 20), (160, 24)),
+            stages=((128, 14), (160, 16)),
             smoothing=0.06,
             average=0.995,
             spec=PreprocessSpec(input_px=160, cell_context=1.5),

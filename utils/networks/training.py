@@ -124,7 +124,9 @@ def train(
                 _say_progress(say, epoch, step, steps, len(sides), started, losses)
         final_stage = sides[epoch] == sides[-1]
         with _averaged(network):
-            scores = material.validation.score(network, sides[epoch], normalisation)
+            scores = material.validation.score(
+                network, sides[epoch], normalisation, quick=not final_stage
+            )
             if final_stage and scores["score"] > state.best_score:
                 state.best_epoch, state.best_score = epoch, scores["score"]
                 _write(run / "best.weights.h5", network.save_weights)
