@@ -3,8 +3,9 @@
 from utils.records.analyses import Analysis
 from utils.records.audit import AuditEntry, AuditHead
 from utils.records.cases import Case
-from utils.records.cells import Cell
+from utils.records.cells import Cell, CellEvent
 from utils.records.database import db
+from utils.records.hand_counts import HandCount
 from utils.records.jobs import Job
 from utils.records.labels import LabelEvent
 from utils.records.reports import ReportVersion
@@ -16,6 +17,8 @@ __all__ = [
     "AuditHead",
     "Case",
     "Cell",
+    "CellEvent",
+    "HandCount",
     "Job",
     "LabelEvent",
     "ReportVersion",
