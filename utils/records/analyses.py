@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from utils.records.labels import LabelEvent
 
 REVIEW_STATES: Final = ("unreviewed", "confirmed", "corrected")
+# What the size of a pixel was taken from; "" where it is not known.
+SCALE_SOURCES: Final = ("", "metadata", "user", "red_cells")
 
 
 class Analysis(Record):
@@ -23,11 +25,18 @@ class Analysis(Record):
 
     The ``review_*`` columns repeat what the label events say, so that lists can be filtered; they
     are written in the same transaction as the event. `cams` and `nuclei` are loaded on demand.
+
+    `um_per_px` is micrometres per pixel of the original, None where nobody knows;
+    `um_per_px_source` says from where (`SCALE_SOURCES`), `um_per_px_spread` its relative
+    uncertainty, and `um_per_px_cells` the red cells that an estimate rests on.
     """
 
     __tablename__ = "analyses"
     __table_args__ = (
         sa.CheckConstraint(sa.column("review_state").in_(REVIEW_STATES), name="review_state_known"),
+        sa.CheckConstraint(
+            sa.column("um_per_px_source").in_(SCALE_SOURCES), name="um_per_px_source_known"
+        ),
         sa.UniqueConstraint("owner_id", "upload_key"),
         sa.UniqueConstraint("case_id", "number"),
         # Every list is paged by key: (created_at, id) within each filter.
@@ -57,6 +66,10 @@ class Analysis(Record):
     height_px: Mapped[int]
     format: Mapped[str] = mapped_column(sa.String(16))
     decode_notes: Mapped[list[str]] = mapped_column(sa.JSON, default=list)
+    um_per_px: Mapped[float | None] = mapped_column(sa.Double)
+    um_per_px_source: Mapped[str] = mapped_column(sa.String(16), default="")
+    um_per_px_spread: Mapped[float | None] = mapped_column(sa.Double)
+    um_per_px_cells: Mapped[int | None]
 
     network_name: Mapped[str] = mapped_column(sa.String(64))
     network_version: Mapped[str] = mapped_column(sa.String(64))
