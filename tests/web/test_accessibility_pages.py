@@ -18,7 +18,7 @@ from tests.web.axe import assert_accessible
 from utils.records import db
 from utils.settings import PROJECT_ROOT
 from utils.web.services import services
-from utils.workflow import job_states, jobs, read
+from utils.workflow import cell_rows, job_states, jobs, read
 
 pytestmark = pytest.mark.browser
 
@@ -198,7 +198,7 @@ def test_cells_arrive_while_the_page_is_open(
     cell.scroll_into_view_if_needed()
     picture = cell.locator("img")
     picture.evaluate("image => image.decode()")
-    assert picture.evaluate("image => image.naturalWidth") == read.CROP_PX
+    assert picture.evaluate("image => image.naturalWidth") == cell_rows.CROP_PX
     assert_accessible(page, strict=True)
     cell.click()
     page.wait_for_url("**/cells/1")

@@ -20,7 +20,7 @@ from utils.networks.registry import load_classifier
 from utils.records import Analysis, Cell, Job, db
 from utils.records.blobs import BlobStore
 from utils.settings import Settings
-from utils.workflow import job_states, jobs, read
+from utils.workflow import cell_rows, job_states, jobs, read
 from utils.workflow.analyse import analyse_image, store_analysis
 from utils.workflow.job_states import Turn
 
@@ -89,7 +89,7 @@ def test_cells_are_outlined_and_measured_without_a_cell_network(
         assert cell.network_name is None
         assert cell.code is None
         crop = decode(cell.crop, read.decode.Limits(max_bytes=10**6, max_pixels=10**6)).pixels
-        assert crop.shape == (read.CROP_PX, read.CROP_PX, 3)
+        assert crop.shape == (cell_rows.CROP_PX, read.CROP_PX, 3)
 
 
 def test_cells_are_read_by_the_cell_network(

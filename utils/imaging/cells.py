@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -16,6 +17,9 @@ from utils.imaging.outline import CellOutline, fill_holes, nucleus_in
 from utils.imaging.scale import reduce
 from utils.imaging.tile import outline_if_tile
 from utils.imaging.watershed import LabelImage, Nucleus, Segmentation, relabel, segment
+
+# A mask as the corners of its pieces, (x, y) in pixels of the original.
+Polygons = Sequence[Sequence[Sequence[float]]]
 
 # A cell's window is brought to at most this many pixels a side: outlines need
 # no more, and the cost no longer grows with magnification.
@@ -147,6 +151,54 @@ def outline_cells(pixels: RGBImage, segmentation: Segmentation) -> list[CellOutl
     """
     field = _field(pixels, segmentation)
     return [_outline(field, [nucleus]) for nucleus in segmentation.nuclei]
+
+
+def outline_nuclei(
+    pixels: RGBImage,
+    nuclei: Sequence[Polygons],
+    standing: Sequence[Polygons] = (),
+    *,
+    working_pixels: int = 3_000_000,
+) -> list[CellOutline | None]:
+    """Outline the cells around nuclei that a person has drawn or changed.
+
+    Parameters
+    ----------
+    pixels : (H, W, 3) ndarray of uint8
+        RGB; not modified.
+    nuclei : sequence of list of list of (x, y)
+        Each nucleus as its pieces' corners, in pixels of the original.
+    standing : sequence of list of list of (x, y)
+        Nuclei of the cells around, which the new bodies keep off.
+    working_pixels : int
+        Larger images are reduced to this many pixels first.
+
+    Returns
+    -------
+    outlines : list of CellOutline or None
+        In the order of `nuclei`; None for one that has no pixel of its own.
+    """
+    height, width = pixels.shape[:2]
+    scale = min(1.0, math.sqrt(working_pixels / (height * width)))
+    shape = reduce(pixels, scale).shape[:2]
+    labels = np.zeros(shape, np.int32)
+    # What is asked for is drawn last: it may cover a neighbour's rim.
+    drawn = [*standing, *nuclei]
+    for value, pieces in enumerate(drawn, start=1):
+        corners = [np.round((np.array(p) + 0.5) * scale - 0.5).astype(np.int32) for p in pieces]
+        cv2.fillPoly(labels, corners, value)
+    present = np.unique(labels)
+    before = Segmentation(labels, scale, ())
+    segmentation = relabel(before, (height, width), labels)
+    field = _field(pixels, segmentation)
+    outlines: list[CellOutline | None] = []
+    for value in range(len(standing) + 1, len(drawn) + 1):
+        place = int(np.searchsorted(present[present > 0], value))
+        if value in present:
+            outlines.append(_outline(field, [segmentation.nuclei[place]]))
+        else:
+            outlines.append(None)
+    return outlines
 
 
 def join_parts(pixels: RGBImage, segmentation: Segmentation) -> Segmentation:

@@ -169,8 +169,8 @@ def segment(
     apart = LEAST_DISTANCE * radius
     if least_distance_px is not None:
         apart = least_distance_px * scale * zoom
-    seeds = _seeds(distance, apart_px=apart, least_px=LEAST_SEED * radius)
-    basins = _join_lobes(_flood(distance, seeds), distance, cell)
+    seeds = seeds_of(distance, apart_px=apart, least_px=LEAST_SEED * radius)
+    basins = _join_lobes(flood(distance, seeds), distance, cell)
     basins = _keep_nuclei(basins, distance, level, cell)
     labels = _enlarge(basins, work.shape[:2])
     nuclei = _measure(labels, basins, scale, (height, width))
@@ -299,18 +299,45 @@ def _solid(mask: ByteImage, radius_px: float) -> ByteImage:
     return _open(np.asarray(filled, np.uint8), max(1, round(OPENING * radius_px)))
 
 
-def _seeds(distance: FloatImage, *, apart_px: float, least_px: float) -> LabelImage:
+def seeds_of(distance: FloatImage, *, apart_px: float, least_px: float) -> LabelImage:
+    """Mark the maxima of a distance map: the published chain's markers.
+
+    Parameters
+    ----------
+    distance : (H, W) ndarray of float32
+        Distance of each pixel of the mask from its edge; not modified.
+    apart_px : float
+        Least distance between two maxima.
+    least_px : float
+        Least distance from the edge at a maximum.
+
+    Returns
+    -------
+    seeds : (H, W) ndarray of int32
+        0 elsewhere, markers 1..n.
+    """
     smooth = cv2.GaussianBlur(distance, (0, 0), max(0.5, 0.1 * apart_px))
     highest = cv2.dilate(smooth, _ellipse(max(1, round(apart_px))))
     peaks = ((smooth >= highest - 1e-3) & (distance > least_px)).astype(np.uint8)
     return np.asarray(cv2.connectedComponents(peaks, connectivity=8)[1], np.int32)
 
 
-def _flood(distance: FloatImage, seeds: LabelImage) -> LabelImage:
+def flood(distance: FloatImage, seeds: LabelImage) -> LabelImage:
     """Flood the inverted distance map from the seeds, one pixel of depth a step.
 
     `cv2.watershed` orders its queue by the difference between neighbours, not
     by altitude, and on a distance map lets one cell leak into the next.
+
+    Parameters
+    ----------
+    distance : (H, W) ndarray of float32
+    seeds : (H, W) ndarray of int32
+        From `seeds_of`.
+
+    Returns
+    -------
+    basins : (H, W) ndarray of int32
+        0 where the distance is 0, else the number of a seed.
     """
     labels = seeds.astype(np.float32)  # cv2 dilates float32, not int32
     square = np.ones((3, 3), np.uint8)

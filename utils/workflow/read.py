@@ -9,28 +9,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import cv2
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from utils.errors import NetworkUnavailable, NotFound
-from utils.imaging import cells, decode, morphometry
+from utils.imaging import cells, decode
 from utils.imaging.crop import cut_cell
 from utils.imaging.nuclei import white_point
-from utils.imaging.outline import CellOutline
 from utils.records.analyses import Analysis
 from utils.records.blobs import BlobStore
 from utils.records.cells import Cell
 from utils.records.database import AnySession
 from utils.records.jobs import Job
 from utils.records.users import User
-from utils.workflow import jobs
+from utils.workflow import cell_events, jobs
+from utils.workflow.cell_rows import CONTEXT, RowMaker
 from utils.workflow.jobs import JobContext, handles
 
 if TYPE_CHECKING:
@@ -40,21 +38,9 @@ if TYPE_CHECKING:
 KIND: Final = "cells.read"
 # Crops at once: more gain nothing, and progress is said between.
 BATCH: Final = 8
-# What a person sees of a cell: its own scale, with a little of what is around it.
-CROP_PX: Final = 112
-CONTEXT: Final = 1.5
-# The field's map is read at this many pixels a side.
-_MAP_PX: Final = 224
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """One cell before it is kept."""
-
-    outline: CellOutline
-    measures: dict[str, Any]
-    crop: bytes
-    touches_border: bool
+# Cells that a person has drawn are named by a job of this kind.
+NAME_KIND: Final = "cells.name"
+KINDS: Final = (KIND, NAME_KIND)
 
 
 def ask_for_cells(
@@ -87,26 +73,53 @@ def serving_version(settings: Settings) -> str | None:
         return None
 
 
+def ask_for_names(session: AnySession, analysis: Analysis, user: User, *, first: int) -> Job:
+    """Ask for the names of the cells that a person drew, the first of which has this number."""
+    return jobs.enqueue(
+        session,
+        NAME_KIND,
+        {"analysis": analysis.public_id},
+        owner=user,
+        analysis=analysis,
+        dedupe_key=f"{NAME_KIND}:{analysis.public_id}:{first}",
+    )
+
+
 def can_read_again(cells: Sequence[Cell], settings: Settings) -> bool:
-    """Whether a cell network serves that has not read these cells."""
+    """Whether a cell network serves that has not read these cells, which nobody has changed yet."""
     version = serving_version(settings)
-    return bool(cells) and version is not None and cells[0].network_version != version
+    return (
+        bool(cells)
+        and version is not None
+        and all(cell.origin == "found" and cell.review_state == "unreviewed" for cell in cells)
+        and cells[0].network_version != version
+    )
 
 
 def newest_job(session: AnySession, analysis: Analysis) -> Job | None:
     """Where the reading of a field's cells stands; None where nobody asked."""
     statement = (
         sa.select(Job)
-        .where(Job.analysis_id == analysis.id, Job.kind == KIND)
+        .where(Job.analysis_id == analysis.id, Job.kind.in_(KINDS))
         .order_by(Job.id.desc())
         .limit(1)
     )
     return session.scalar(statement)
 
 
+def is_being_read(session: AnySession, analysis: Analysis) -> bool:
+    """Whether the cells of a field are still to be found, by a job that waits or runs."""
+    statement = sa.select(Job.id).where(
+        Job.analysis_id == analysis.id, Job.kind == KIND, Job.state.in_(("queued", "running"))
+    )
+    return session.scalar(statement.limit(1)) is not None
+
+
 def list_cells(session: AnySession, analysis: Analysis) -> list[Cell]:
-    """All cells of a field in the order of their numbers, without their pictures."""
-    statement = sa.select(Cell).where(Cell.analysis_id == analysis.id).order_by(Cell.number)
+    """Cells that are in a field now, in the order of their numbers, without their pictures."""
+    statement = (
+        sa.select(Cell).where(Cell.analysis_id == analysis.id, Cell.present).order_by(Cell.number)
+    )
     return list(session.scalars(statement))
 
 
@@ -130,73 +143,87 @@ def find_cell(session: AnySession, analysis: Analysis, number: int) -> Cell:
 def read_cells(context: JobContext) -> None:
     """Find, measure and read the cells of one field; nothing to do where that was done."""
     session, settings = context.session, context.settings
-    analysis = session.scalar(
-        sa.select(Analysis).where(Analysis.public_id == context.parameters["analysis"])
-    )
-    if analysis is None:
-        raise NotFound("The field whose cells were to be read is not there.")
+    analysis = _field_of(context)
     before = list_cells(session, analysis)
     if before and before[0].network_version == serving_version(settings):
         return
-    pixels = _original(analysis, settings)
+    if cell_events.has_events(session, analysis.id):
+        return
+    pixels = original(analysis, settings)
     found = cells.find_cells(pixels, working_pixels=settings.working_pixels)
     outlines = cells.outline_found(pixels, found)
     total = 2 * len(outlines)
     context.progress(0, total, "The cells are being measured.")
-    white = white_point(pixels)
-    seen = []
+    rows, maker = [], RowMaker(pixels, analysis)
     for done, (outline, nucleus) in enumerate(
         zip(outlines, found.segmentation.nuclei, strict=True), start=1
     ):
-        seen.append(_measure(pixels, outline, white, cut=nucleus.touches_border))
+        rows.append(maker.row(outline, cut=nucleus.touches_border))
         context.progress(done, total, "The cells are being measured.")
     classifier = _cell_classifier(settings)
-    readings: list[Reading | None] = [None] * len(seen)
     if classifier is not None:
-        crops = [_network_input(pixels, one.outline, white, classifier) for one in seen]
+        places = [(outline.centre_px, outline.diameter_px) for outline in outlines]
+        crops = [_network_input(pixels, place, maker.white, classifier) for place in places]
         for first, batch in _read_batches(classifier, crops):
-            readings[first : first + len(batch)] = batch
-            context.progress(len(seen) + first + len(batch), total, "The cells are being read.")
-    # Nobody has said anything of these cells yet: a newer network's take their place.
+            for row, reading in zip(rows[first:], batch, strict=False):
+                row |= _reading_of(reading, classifier)
+            context.progress(len(rows) + first + len(batch), total, "The cells are being read.")
+    # From here to the job's end nobody else writes to the field. If a person acted on its cells
+    # meanwhile they stay as they are; if not, a newer network's take their place.
+    cell_events.lock(session, analysis.id)
+    if cell_events.has_events(session, analysis.id):
+        return
     session.execute(sa.delete(Cell).where(Cell.analysis_id == analysis.id))
-    heats = _heats(analysis)
-    shape = (pixels.shape[0], pixels.shape[1])
-    for number, (one, reading) in enumerate(zip(seen, readings, strict=True), start=1):
-        row = _row(number, one) | _field_evidence(one.outline, heats, shape)
-        row |= _reading_of(reading, classifier)
-        session.add(Cell(analysis_id=analysis.id, **row))
+    for number, row in enumerate(rows, start=1):
+        session.add(Cell(analysis_id=analysis.id, number=number, **row))
     context.progress(total, total, "The cells are being kept.")
 
 
-def _original(analysis: Analysis, settings: Settings) -> NDArray[np.uint8]:
+@handles(NAME_KIND)
+def name_cells(context: JobContext) -> None:
+    """Let the network name those cells of a field that a person has drawn."""
+    session, settings = context.session, context.settings
+    analysis = _field_of(context)
+    classifier = _cell_classifier(settings)
+    statement = sa.select(Cell).where(
+        Cell.analysis_id == analysis.id, Cell.origin == "person", Cell.network_name.is_(None)
+    )
+    drawn = list(session.scalars(statement.order_by(Cell.number)))
+    if classifier is None or not drawn:
+        return
+    pixels = original(analysis, settings)
+    white = white_point(pixels)
+    places = [((cell.row_px, cell.col_px), cell.diameter_px) for cell in drawn]
+    crops = [_network_input(pixels, place, white, classifier) for place in places]
+    named: list[dict[str, Any]] = []
+    for first, batch in _read_batches(classifier, crops):
+        named += [_reading_of(reading, classifier) for reading in batch]
+        context.progress(first + len(batch), len(drawn), "The cells are being read.")
+    cell_events.lock(session, analysis.id)
+    for cell, values in zip(drawn, named, strict=True):
+        session.refresh(cell)
+        for name, value in values.items():
+            setattr(cell, name, value)
+    # "Confirmed" and "corrected" speak of the network, which has only now spoken.
+    session.flush()
+    done = cell_events.replay(cell_events.load_events(session, analysis.id)).done
+    cell_events.project(session, analysis.id, done, {cell.number for cell in drawn})
+
+
+def _field_of(context: JobContext) -> Analysis:
+    analysis = context.session.scalar(
+        sa.select(Analysis).where(Analysis.public_id == context.parameters["analysis"])
+    )
+    if analysis is None:
+        raise NotFound("The field whose cells were to be read is not there.")
+    return analysis
+
+
+def original(analysis: Analysis, settings: Settings) -> NDArray[np.uint8]:
+    """Pixels of a field as they were sent, (H, W, 3) RGB."""
     blobs = BlobStore(settings.blobs_dir, lowest_free_bytes=settings.lowest_free_bytes)
     limits = decode.Limits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
     return decode.decode(blobs.read(analysis.original_sha256), limits).pixels
-
-
-def _measure(
-    pixels: NDArray[np.uint8], outline: CellOutline, white: NDArray[np.float64], *, cut: bool
-) -> _Seen:
-    top, left, bottom, right = outline.box
-    crop = cut_cell(
-        pixels,
-        outline.centre_px,
-        outline.diameter_px,
-        white=white,
-        context=CONTEXT,
-        side_px=CROP_PX,
-    )
-    return _Seen(
-        outline=outline,
-        measures=morphometry.measure(pixels, outline, white=white).to_dict(),
-        crop=decode.encode_jpeg(crop, quality=90),
-        touches_border=(
-            cut
-            or min(top, left) <= 0.5
-            or bottom >= pixels.shape[0] - 0.5
-            or right >= pixels.shape[1] - 0.5
-        ),
-    )
 
 
 def _cell_classifier(settings: Settings) -> Classifier | None:
@@ -218,15 +245,14 @@ def _loaded(models_dir: Path, name: str, version: str) -> Classifier:
 
 def _network_input(
     pixels: NDArray[np.uint8],
-    outline: CellOutline,
+    place: tuple[tuple[float, float], float],
     white: NDArray[np.float64],
     classifier: Classifier,
 ) -> NDArray[np.uint8]:
     spec = classifier.manifest.preprocess
     return cut_cell(
         pixels,
-        outline.centre_px,
-        outline.diameter_px,
+        *place,
         white=white,
         context=spec.cell_context or CONTEXT,
         side_px=spec.input_px,
@@ -241,51 +267,7 @@ def _read_batches(
         yield first, [classifier.judge(raw) for raw in raws]
 
 
-def _heats(analysis: Analysis) -> dict[str, NDArray[np.float32]]:
-    """The field network's map of each class, enlarged, its mean 1; empty maps left out."""
-    heats = {}
-    for code, cam in zip(analysis.probabilities, analysis.cams, strict=True):
-        grid = np.maximum(np.asarray(cam, dtype=np.float32), 0.0)
-        heat = np.asarray(cv2.resize(grid, (_MAP_PX, _MAP_PX)), dtype=np.float32)
-        if float(heat.mean()) > 0.0:
-            heats[code] = heat / heat.mean()
-    return heats
-
-
-def _field_evidence(
-    outline: CellOutline, heats: dict[str, NDArray[np.float32]], shape: tuple[int, int]
-) -> dict[str, Any]:
-    """Each class's map pooled over the cell: 1 is the field's mean."""
-    mask = np.zeros((_MAP_PX, _MAP_PX), np.uint8)
-    ratio = np.array([_MAP_PX / shape[1], _MAP_PX / shape[0]])
-    for corners in outline.polygons(outline.cell)[:1]:
-        cv2.fillPoly(mask, [np.round(np.array(corners) * ratio).astype(np.int32)], 1)
-    if not mask.any():
-        return {"field_evidence": {}}
-    pooled = {code: float(heat[mask > 0].mean()) for code, heat in heats.items()}
-    return {"field_evidence": {code: round(value, 3) for code, value in pooled.items()}}
-
-
-def _row(number: int, one: _Seen) -> dict[str, Any]:
-    row_px, col_px = one.outline.centre_px
-    body = one.outline.polygons(one.outline.cell)
-    return {
-        "number": number,
-        "row_px": round(row_px, 1),
-        "col_px": round(col_px, 1),
-        "diameter_px": round(one.outline.diameter_px, 1),
-        "box": [round(value, 1) for value in one.outline.box],
-        "outline": [list(corner) for corner in (body[0] if body else [])],
-        "nucleus": [[list(c) for c in p] for p in one.outline.polygons(one.outline.nucleus)],
-        "touches_border": one.touches_border,
-        "measures": one.measures,
-        "crop": one.crop,
-    }
-
-
-def _reading_of(reading: Reading | None, classifier: Classifier | None) -> dict[str, Any]:
-    if reading is None or classifier is None:
-        return {}
+def _reading_of(reading: Reading, classifier: Classifier) -> dict[str, Any]:
     manifest = classifier.manifest
     return {
         "network_name": manifest.name,
