@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,9 @@ from utils.networks.registry import (
     GRAPH,
     MANIFEST,
     current_version,
+    label_set,
     list_networks,
+    listed_label_set,
     load_classifier,
     set_current,
 )
@@ -91,3 +94,26 @@ def test_abstains_below_the_threshold_and_beyond_the_domain(models: Path) -> Non
     assert reading.label is None
     assert set(reading.reasons) <= {"low_confidence", "out_of_distribution"}
     assert "out_of_distribution" in reading.reasons
+
+
+def test_the_label_set_is_the_serving_versions_else_the_listed_one(models: Path) -> None:
+    with pytest.raises(NetworkUnavailable):
+        label_set(models, "marrow7")
+    served = label_set(models, "all4")
+    assert [label.code for label in served] == ["Benign", "Early", "Pre", "Pro"]
+    listed = [label.model_dump() for label in served[:2]]
+    for name in ("all4", "marrow7"):
+        (models / name).mkdir(exist_ok=True)
+        (models / name / "labels.json").write_text(json.dumps(listed))
+    assert label_set(models, "all4") == served, "what serves is asked first"
+    assert label_set(models, "marrow7") == served[:2] == listed_label_set(models, "all4")
+    set_aside = models / "all4" / "0-untrained" / MANIFEST
+    set_aside.rename(set_aside.with_suffix(".away"))
+    assert label_set(models, "all4") == served[:2]
+
+
+def test_a_label_set_that_is_not_valid_says_so(models: Path) -> None:
+    (models / "marrow7").mkdir()
+    (models / "marrow7" / "labels.json").write_text('[{"code": "BLA"}]')
+    with pytest.raises(NetworkCorrupt, match="marrow7"):
+        label_set(models, "marrow7")

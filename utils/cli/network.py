@@ -13,12 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from pydantic import TypeAdapter, ValidationError
 
 from utils.cli.command import new_group, print_json
 from utils.errors import DatasetInvalid, InvalidInput
 from utils.networks import registry
-from utils.networks.manifest import LabelClass
 from utils.networks.normalisation import CAFFE, IMAGENET
 from utils.networks.recipes import DEFAULT, RECIPES
 from utils.web.services import services
@@ -105,7 +103,8 @@ def train(
     chosen = RECIPES[recipe]
     chosen = replace(chosen, **_given(loss=loss, class_weights=class_weights))
     run = run or Path("runs") / name
-    classes = _label_set(name)
+    # Not the classes of the version that serves: a new label set is tried by training with it.
+    classes = registry.listed_label_set(_models(), name)
     examples = list_folder(data)
     before = registry.find(_models(), parent) if parent else None
     split = _split(run, examples, before, seed=seed, block=block)
@@ -148,16 +147,6 @@ def _start_weights(weights: str) -> str | None:
     if weights != "imagenet" and not Path(weights).is_file():
         raise InvalidInput(f"Expected a weights file, imagenet or none; {weights} is no file.")
     return weights
-
-
-def _label_set(name: str) -> list[LabelClass]:
-    path = _models() / name / "labels.json"
-    try:
-        return TypeAdapter(list[LabelClass]).validate_json(path.read_bytes())
-    except OSError as error:
-        raise InvalidInput(f"Expected the label set in models/{name}/labels.json.") from error
-    except ValidationError as error:
-        raise InvalidInput(f"models/{name}/labels.json is no valid label set: {error}") from error
 
 
 def _origin(name: str, data: Path) -> Any:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
+from functools import lru_cache
 from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
 
 from utils.errors import NetworkCorrupt, NetworkUnavailable
 from utils.networks.classifier import Classifier
-from utils.networks.manifest import Manifest
+from utils.networks.manifest import LabelClass, Manifest
 
 GRAPH = "network.onnx"
 MANIFEST = "manifest.json"
 CURRENT = "current"
+LABELS = "labels.json"
 
 
 def list_networks(models_dir: Path) -> list[Manifest]:
@@ -50,6 +54,64 @@ def set_current(models_dir: Path, name: str, version: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(folder / CURRENT)
+
+
+def label_set(models_dir: Path, name: str, version: str | None = None) -> list[LabelClass]:
+    """The classes that a network calls by, in the order of its logits.
+
+    Parameters
+    ----------
+    models_dir : Path
+    name : str
+    version : str, optional
+        None for the one that serves.
+
+    Returns
+    -------
+    classes : list of LabelClass
+        Of the version's manifest; where none is installed, of the listed label set, by which a
+        network is trained and people count by hand.
+
+    Raises
+    ------
+    NetworkUnavailable
+        If there is neither.
+    NetworkCorrupt
+        If what is there is not valid.
+    """
+    try:
+        chosen = version or current_version(models_dir, name)
+        manifest = models_dir / name / chosen / MANIFEST
+        return list(_classes_of(manifest, manifest.stat().st_mtime_ns))
+    except (NetworkUnavailable, OSError):
+        return listed_label_set(models_dir, name)
+
+
+def listed_label_set(models_dir: Path, name: str) -> list[LabelClass]:
+    """The classes that the next training of a network starts from: ``labels.json``.
+
+    Raises
+    ------
+    NetworkUnavailable
+        If there is none of this name.
+    NetworkCorrupt
+        If it is not valid; the sentence says where.
+    """
+    place = models_dir / name / LABELS
+    try:
+        return TypeAdapter(list[LabelClass]).validate_json(place.read_bytes())
+    except OSError as error:
+        raise NetworkUnavailable(
+            f"Expected the label set in models/{name}/{LABELS}; there is none."
+        ) from error
+    except ValidationError as error:
+        raise NetworkCorrupt(f"models/{name}/{LABELS} is no valid label set: {error}") from error
+
+
+# A manifest holds the statistics of the training domain, megabytes: pages ask for its classes.
+@lru_cache(maxsize=16)
+def _classes_of(manifest: Path, _changed_ns: int) -> tuple[LabelClass, ...]:
+    return tuple(Manifest.load(manifest).classes)
 
 
 def find(models_dir: Path, name: str, version: str | None = None) -> Path:
