@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from utils.records import Analysis, Case, User, db
+from utils.records import Analysis, Case, Cell, User, db
 
 MakeUser = Callable[..., User]
 MakeAnalysis = Callable[..., Analysis]
+MakeCells = Callable[..., list[Cell]]
 
 
 @pytest.fixture
@@ -91,3 +92,42 @@ def make_analysis(context: Flask) -> MakeAnalysis:
         return analysis
 
     return make
+
+
+@pytest.fixture
+def make_cells(context: Flask) -> MakeCells:
+    """Make stored cells of a field: ``make_cells(analysis, "BLA", 3, box=[0, 5, 9, 14])``."""
+
+    def make(
+        analysis: Analysis, code: str | None = None, count: int = 1, **values: Any
+    ) -> list[Cell]:
+        row = cell_values(analysis, code) | values
+        first = len(db.session.scalars(db.select(Cell.id)).all()) + 1
+        cells = [Cell(number=first + place, **row) for place in range(count)]
+        db.session.add_all(cells)
+        db.session.commit()
+        return cells
+
+    return make
+
+
+def cell_values(analysis: Analysis, code: str | None) -> dict[str, Any]:
+    """Plausible columns of a whole cell that the network called `code`, or abstained on."""
+    return {
+        "analysis_id": analysis.id,
+        "row_px": 20.0,
+        "col_px": 20.0,
+        "diameter_px": 10.0,
+        "box": [15.0, 15.0, 25.0, 25.0],
+        "outline": [[15.0, 15.0], [25.0, 15.0], [25.0, 25.0]],
+        "nucleus": [],
+        "touches_border": False,
+        "measures": {},
+        "crop": b"",
+        "network_name": "marrow7",
+        "network_version": "1",
+        "network_sha256": "0" * 64,
+        "code": code,
+        "top_code": code,
+        "probability": 0.9,
+    }
