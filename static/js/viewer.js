@@ -84,6 +84,11 @@ class DeepZoom {
     });
     this.viewer.canvas.setAttribute("aria-label", "Field of view; drag to move, turn the wheel to zoom");
     this.viewer.canvas.setAttribute("role", "application");
+    this.viewer.addHandler("canvas-click", (event) => {
+      if (!event.quick) return;
+      const point = this.viewer.viewport.pointFromPixel(event.position);
+      press(point.x * size.width, point.y * size.width, event.originalTarget);
+    });
     const { Rect } = library;
     // The overlay needs a picture to lie on: the first that arrives.
     this.viewer.world.addOnceHandler("add-item", () => {
@@ -176,17 +181,35 @@ function start() {
       button.addEventListener("click", () => drawing.zoomBy(Number(button.dataset.zoomBy)));
     }
     zoom.querySelector("[data-zoom-home]").addEventListener("click", () => drawing.home());
+  } else {
+    pressPlain();
   }
   hover();
+}
+
+/** Tell the page that a place in the field was clicked, and which cell stands there. */
+function press(x, y, target) {
+  const cell = target instanceof Element ? target.closest("[data-cell]")?.dataset.cell : undefined;
+  root.dispatchEvent(new CustomEvent("field:press", { detail: { x: x - 0.5, y: y - 0.5, cell } }));
+}
+
+/** Without the library the pictures themselves are clicked. */
+function pressPlain() {
+  pictures.addEventListener("click", (event) => {
+    const frame = outlines.getBoundingClientRect();
+    const across = ((event.clientX - frame.left) / frame.width) * size.width;
+    press(across, ((event.clientY - frame.top) / frame.height) * size.height, event.target);
+  });
 }
 
 /** Say which cell the pointer is on. */
 function hover() {
   const shown = root.querySelector("[data-cell-shown]");
-  const count = outlines.querySelectorAll("[data-cell]").length;
   outlines.addEventListener("pointerover", (event) => {
     const cell = event.target.closest("[data-cell]");
-    if (cell) shown.textContent = `Cell ${cell.dataset.cell} of ${count}.`;
+    if (!cell) return;
+    const name = cell.querySelector("title")?.textContent ?? `Cell ${cell.dataset.cell}`;
+    shown.textContent = `${name}.`;
   });
   outlines.addEventListener("pointerout", () => {
     shown.textContent = "";

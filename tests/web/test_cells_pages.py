@@ -57,7 +57,7 @@ def test_cells_arrive_on_the_page(app: Flask, auth: Auth, settings: Settings, pl
     assert count
     for shown in (section, page):
         assert f"{count} outlined" in shown
-        assert shown.count('class="cells__cell"') == count
+        assert shown.count('class="cells__item"') == count
         assert "No network for single cells is installed" in shown
     assert "<html" not in section
 

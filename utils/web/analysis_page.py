@@ -16,6 +16,7 @@ from utils.imaging.overlay import colour_map
 from utils.records import Analysis, ReportVersion, db
 from utils.web.cell_page import cell_section
 from utils.web.labels import LabelSet, label_set
+from utils.web.paths import smooth_path
 from utils.web.views import me
 from utils.workflow import access, pictures, review, wording
 from utils.workflow.history import UNCLASSIFIABLE_FILTER
@@ -172,23 +173,7 @@ def _layers(analysis: Analysis, query: Mapping[str, str]) -> dict[str, Any]:
 def _outlines(analysis: Analysis) -> list[str]:
     """Line around each cell as SVG writes paths, in pixels of the original."""
     kept: dict[str, Any] = analysis.nuclei or {}
-    return [_smooth_path(corners) for corners in kept.get("outlines", [])]
-
-
-def _smooth_path(corners: Sequence[Sequence[float]]) -> str:
-    """Close a curve through all corners (Catmull-Rom, written as cubic Béziers).
-
-    The corners are those of the stored polygon; straight lines between them would look like a
-    measurement that nobody made.
-    """
-    count = len(corners)
-    pieces = [f"M{corners[0][0]:g} {corners[0][1]:g}"]
-    for place in range(count):
-        before, start, end, after = (corners[(place + step) % count] for step in (-1, 0, 1, 2))
-        first = [s + (e - b) / 6 for b, s, e in zip(before, start, end, strict=True)]
-        second = [e - (a - s) / 6 for s, e, a in zip(start, end, after, strict=True)]
-        pieces.append("C" + " ".join(f"{value:.1f}" for value in (*first, *second, *end)))
-    return "".join(pieces) + "Z"
+    return [smooth_path(corners) for corners in kept.get("outlines", [])]
 
 
 def _targets(

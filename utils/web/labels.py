@@ -86,6 +86,27 @@ def cell_label_set(cells: Sequence[Cell]) -> LabelSet:
     return known or _bare(tuple(read.probabilities))
 
 
+def cell_choices(cells: Sequence[Cell] = ()) -> LabelSet:
+    """Give the classes that a person may give to cells: theirs, else those of the cell network.
+
+    Parameters
+    ----------
+    cells : sequence of Cell
+        Of a field; where a network read them, its classes come first.
+    """
+    from utils.networks.registry import label_set as listed
+
+    theirs = cell_label_set(cells)
+    if theirs.installed:
+        return theirs
+    settings = services().settings
+    try:
+        classes = listed(settings.models_dir, settings.cell_network)
+    except MarrowFindError:
+        return theirs
+    return LabelSet(tuple(map(_label_of, classes)), None, False)
+
+
 def serving_label_set() -> LabelSet:
     """Give the label set of the network that reads new fields; empty where there is none."""
     try:
@@ -117,18 +138,18 @@ def _read(place: Path, _changed_ns: int) -> LabelSet:
 
 
 def _from_manifest(manifest: Any) -> LabelSet:
-    labels = tuple(
-        Label(
-            code=label.code,
-            name=label.display_name,
-            short_name=label.short_name,
-            colour=label.colour,
-            is_blast=label.is_blast,
-            note=label.note,
-        )
-        for label in manifest.classes
+    return LabelSet(tuple(map(_label_of, manifest.classes)), manifest.abstain_below, True)
+
+
+def _label_of(label: Any) -> Label:
+    return Label(
+        code=label.code,
+        name=label.display_name,
+        short_name=label.short_name,
+        colour=label.colour,
+        is_blast=label.is_blast,
+        note=label.note,
     )
-    return LabelSet(labels, manifest.abstain_below, True)
 
 
 def _bare(codes: tuple[str, ...]) -> LabelSet:
