@@ -34,6 +34,7 @@ from utils.errors import (
 )
 from utils.imaging import containers
 from utils.imaging.containers import Container
+from utils.imaging.stated_scale import stated_um_per_px
 
 RGBImage = NDArray[np.uint8]
 
@@ -94,12 +95,16 @@ class DecodedImage:
     stripped : bytes
         The same JPEG file without its metadata, bit-exact in its pixels; empty
         where `pixels` is not what that file shows by itself.
+    um_per_px : float or None
+        Micrometres per pixel where the file states what a microscope's pixel may measure
+        (`stated_scale`); all that is kept of its metadata.
     """
 
     pixels: RGBImage
     format: str
     notes: tuple[str, ...]
     stripped: bytes = field(default=b"", repr=False)
+    um_per_px: float | None = None
 
 
 def decode(data: bytes, limits: Limits) -> DecodedImage:
@@ -202,6 +207,7 @@ def _decode(data: bytes, container: Container, limits: Limits) -> DecodedImage:
     if containers.tiff_has_more_pages(data) or getattr(image, "is_animated", False):
         notes.append("first_frame_only")
     deep = _is_deep(image)
+    um_per_px = stated_um_per_px(image)
     profile = image.info.get("icc_profile")
     # Pillow turns a TIFF upright while it loads it and then forgets that it did.
     turned = isinstance(image, TiffImageFile) and image.tag_v2.get(_EXIF_ORIENTATION, 1) != 1
@@ -221,6 +227,7 @@ def _decode(data: bytes, container: Container, limits: Limits) -> DecodedImage:
         format=container.format,
         notes=tuple(notes),
         stripped=containers.strip_jpeg(data) if same else b"",
+        um_per_px=um_per_px,
     )
 
 

@@ -25,6 +25,7 @@ from utils.workflow import access
 from utils.workflow.attention import Attention, weigh_attention
 from utils.workflow.pictures import Pictures, encode_pictures
 from utils.workflow.read import ask_for_cells
+from utils.workflow.scale import stated_scale
 from utils.workflow.wording import NOTHING_TO_CLASSIFY
 
 if TYPE_CHECKING:
@@ -335,6 +336,7 @@ def _row_of(result: AnalysisResult) -> dict[str, Any]:
         "height_px": height_px,
         "format": result.decoded.format,
         "decode_notes": list(result.decoded.notes),
+        **stated_scale(result.decoded.um_per_px),
         "network_name": manifest.name,
         "network_version": manifest.version,
         "network_sha256": manifest.weights_sha256,

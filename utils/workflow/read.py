@@ -21,6 +21,7 @@ from utils.errors import NetworkUnavailable, NotFound
 from utils.imaging import cells, decode
 from utils.imaging.crop import cut_cell
 from utils.imaging.nuclei import white_point
+from utils.imaging.pixel_size import estimate_pixel_size
 from utils.records.analyses import Analysis
 from utils.records.blobs import BlobStore
 from utils.records.cells import Cell
@@ -30,6 +31,7 @@ from utils.records.users import User
 from utils.workflow import cell_events, jobs
 from utils.workflow.cell_rows import CONTEXT, RowMaker
 from utils.workflow.jobs import JobContext, handles
+from utils.workflow.scale import keep_estimate
 
 if TYPE_CHECKING:
     from utils.networks.classifier import Classifier, Reading
@@ -154,6 +156,7 @@ def read_cells(context: JobContext) -> None:
     outlines = cells.outline_found(pixels, found)
     total = 2 * len(outlines)
     context.progress(0, total, "The cells are being measured.")
+    size = estimate_pixel_size(pixels, cell_px=found.segmentation.cell_radius_px)
     rows, maker = [], RowMaker(pixels, analysis)
     for done, (outline, nucleus) in enumerate(
         zip(outlines, found.segmentation.nuclei, strict=True), start=1
@@ -173,6 +176,7 @@ def read_cells(context: JobContext) -> None:
     cell_events.lock(session, analysis.id)
     if cell_events.has_events(session, analysis.id):
         return
+    keep_estimate(session, analysis, size)
     session.execute(sa.delete(Cell).where(Cell.analysis_id == analysis.id))
     for number, row in enumerate(rows, start=1):
         session.add(Cell(analysis_id=analysis.id, number=number, **row))
