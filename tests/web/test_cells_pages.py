@@ -78,6 +78,30 @@ def test_the_network_names_cells_and_says_that_nobody_confirmed_them(
     assert "marrow7 0-untrained" in cell
 
 
+def test_a_heatmap_of_a_cell_is_drawn_when_it_is_asked_for(
+    make_app: Callable[..., Flask], settings: Settings, smear: bytes
+) -> None:
+    spec = PreprocessSpec(input_px=64, cell_context=1.5)
+    own = settings.instance_dir / "models"
+    write_random_network(own, name="all4")
+    write_random_network(own, name="marrow7", spec=spec)
+    app = make_app(models_dir=own)
+    auth = Auth(app, app.test_client())
+    auth.enter()
+    place = str(send(auth, (smear, "field.jpg")).location)
+    do_the_work(app, settings.model_copy(update={"models_dir": own}))
+    page = text_of(auth.client.get(f"{place}/cells/1"))
+    assert "Heat for" in page
+    assert "onecell__heat" not in page
+    page = text_of(auth.client.get(f"{place}/cells/1?heat=Pre&map=viridis"))
+    assert f"{place}/cells/1/heatmap-Pre-viridis.png" in page
+    answer = auth.client.get(f"{place}/cells/1/heatmap-Pre-viridis.png")
+    assert (answer.status_code, answer.mimetype) == (200, "image/png")
+    for wrong in ("heatmap-XYZ-jet.png", "heatmap-Pre-pink.png"):
+        assert auth.client.get(f"{place}/cells/1/{wrong}").status_code == 404
+    assert auth.client.get(f"{place}/cells/999/heatmap-Pre-jet.png").status_code == 404
+
+
 def test_one_cell_has_a_page_a_picture_and_its_measurements(
     app: Flask, auth: Auth, settings: Settings, place: str
 ) -> None:
@@ -85,8 +109,6 @@ def test_one_cell_has_a_page_a_picture_and_its_measurements(
     page = text_of(auth.client.get(f"{place}/cells/1"))
     for name in ("cell_area_px", "nc_ratio", "nucleus_circularity"):
         assert next(column.header for column in COLUMNS if column.name == name) in page
-    # No scale is known, so nothing is said in micrometres.
-    assert "µm" not in page
     picture = auth.client.get(f"{place}/cells/1.jpg")
     assert picture.mimetype == "image/jpeg"
     assert picture.data.startswith(b"\xff\xd8")

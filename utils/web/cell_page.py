@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import secrets
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -16,9 +16,12 @@ from utils.imaging.watershed import LEAST_DISTANCE
 from utils.records import Analysis, Cell, CellEvent, Job, db
 from utils.web.labels import LabelSet, cell_choices, cell_label_set
 from utils.web.paths import smooth_path
+from utils.web.scale import describe_scale
 from utils.web.services import services
 from utils.web.views import me
-from utils.workflow import access, cell_events, cell_repair, read, wording
+from utils.workflow import access, cell_events, cell_heat, cell_repair, read, wording
+from utils.workflow.pictures import COLOUR_MAPS
+from utils.workflow.scale import in_micrometres
 
 # The key of cells that were found and not named.
 UNNAMED: Final = ""
@@ -115,15 +118,18 @@ def cell_row(analysis: Analysis, cell: Cell, labels: LabelSet) -> dict[str, Any]
     }
 
 
-def describe_cell(analysis: Analysis, cell: Cell) -> dict[str, Any]:
-    """Everything that the page of one cell says."""
+def describe_cell(analysis: Analysis, cell: Cell, query: Mapping[str, str]) -> dict[str, Any]:
+    """Everything that the page of one cell says; `query` chooses its heatmap."""
     labels = cell_label_set([cell])
     events = cell_events.load_events(db.session(), analysis.id)
     flags = [*cell.reasons, *(["cell_at_border"] if cell.touches_border else [])]
+    measures = in_micrometres(cell.measures, analysis.um_per_px)
     return {
+        "scale": describe_scale(analysis),
         "row": cell_row(analysis, cell, cell_choices([cell])),
         "labels": labels,
         "choices": cell_choices([cell]).labels,
+        "heat": _heat(analysis, cell, labels, query),
         "events": [
             event
             for event in cell_events.replay(events).done
@@ -136,11 +142,39 @@ def describe_cell(analysis: Analysis, cell: Cell) -> dict[str, Any]:
         "flags": wording.flag_texts(flags),
         "bars": labels.bars(cell.probabilities, cell.top_code),
         "measures": [
-            (column.header, _shown(cell.measures[column.name]), column.definition)
+            (column.header, _shown(value), column.definition)
             for column in COLUMNS
-            if cell.measures.get(column.name) is not None
+            if (value := measures.get(column.name)) is not None
         ],
         "evidence": sorted(cell.field_evidence.items(), key=lambda item: -item[1]),
+    }
+
+
+def _heat(
+    analysis: Analysis, cell: Cell, labels: LabelSet, query: Mapping[str, str]
+) -> dict[str, Any]:
+    """Which heatmaps the cell has, and which one is asked for."""
+    if not cell_heat.has_maps(cell, services().settings):
+        return {"classes": [], "chosen": ""}
+    wanted = query.get("heat", "")
+    chosen = wanted if wanted in cell.probabilities else ""
+    colours = query.get("map", "jet")
+    colours = colours if colours in COLOUR_MAPS else "jet"
+    address = ""
+    if chosen:
+        address = url_for(
+            "cells.heatmap",
+            public_id=analysis.public_id,
+            number=cell.number,
+            code=chosen,
+            colour_map=colours,
+        )
+    return {
+        "classes": [("", "None"), *((code, labels.name(code)) for code in cell.probabilities)],
+        "chosen": chosen,
+        "name": labels.name(chosen) if chosen else "",
+        "map": colours,
+        "url": address,
     }
 
 

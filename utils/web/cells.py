@@ -5,21 +5,35 @@ from __future__ import annotations
 import csv
 import io
 
-from flask import Blueprint, Response, flash, jsonify, redirect, render_template, url_for
+from flask import (
+    Blueprint,
+    Response,
+    flash,
+    jsonify,
+    redirect,
+    render_template,
+    request,
+    url_for,
+)
 from flask.typing import ResponseReturnValue
 
+from utils.errors import NotFound
 from utils.imaging.morphometry import COLUMNS
 from utils.records import audit, db
 from utils.web.cell_page import cell_section, describe_cell, describe_state
 from utils.web.labels import cell_label_set
+from utils.web.security import limiter
 from utils.web.services import services
 from utils.web.views import analysis_of, me
-from utils.workflow import access, read
+from utils.workflow import access, cell_heat, pictures, read
+from utils.workflow.scale import in_micrometres
 
 blueprint = Blueprint("cells", __name__)
 
 # A cell's picture never changes; it stays in the browser for a day, and in no shared cache.
 _KEEP = "private, max-age=86400, immutable"
+# Each is a pass through the cell network.
+_HEATMAPS = "120 per minute"
 
 
 @blueprint.get("/analyses/<public_id>/cells/state")
@@ -58,8 +72,29 @@ def show(public_id: str, number: int) -> str:
     """Show one cell: its picture, its class, its measurements, the field's evidence for it."""
     analysis = analysis_of(public_id)
     cell = read.find_cell(db.session(), analysis, number)
-    page = describe_cell(analysis, cell)
+    page = describe_cell(analysis, cell, request.args)
     return render_template("cells/show.html", analysis=analysis, cell=cell, **page)
+
+
+@blueprint.get("/analyses/<public_id>/cells/<int:number>/heatmap-<code>-<colour_map>.png")
+@limiter.limit(_HEATMAPS)
+def heatmap(public_id: str, number: int, code: str, colour_map: str) -> Response:
+    """Give where the cell network looked for a class on one cell; computed now, in float32."""
+    analysis = analysis_of(public_id)
+    cell = read.find_cell(db.session(), analysis, number)
+    if code not in cell.probabilities or colour_map not in pictures.COLOUR_MAPS:
+        raise NotFound("There is no such heatmap of this cell.")
+    cams = cell_heat.maps_of(analysis, cell, services().settings)
+    drawn = pictures.heatmap_png(
+        cams[list(cell.probabilities).index(code)],
+        ceiling=pictures.shared_ceiling(cams),
+        width_px=pictures.HEATMAP_SIDE_PX,
+        height_px=pictures.HEATMAP_SIDE_PX,
+        colour_map=colour_map,
+    )
+    response = Response(drawn, mimetype="image/png")
+    response.headers["Cache-Control"] = _KEEP
+    return response
 
 
 @blueprint.get("/analyses/<public_id>/cells/<int:number>.jpg")
@@ -83,15 +118,18 @@ def table(public_id: str) -> Response:
     writer.writerow(
         ["cell", "row_px", "col_px", "at_border", "network", "class", "probability"]
         + [f"p_{code}" for code in codes]
+        + ["um_per_px", "um_per_px_source"]
         + [column.header for column in COLUMNS]
     )
     for cell in cells:
+        measures = in_micrometres(cell.measures, analysis.um_per_px)
         network = f"{cell.network_name} {cell.network_version}" if cell.network_name else ""
         writer.writerow(
             [cell.number, cell.row_px, cell.col_px, int(cell.touches_border), network]
             + [cell.code or "", "" if cell.probability is None else round(cell.probability, 4)]
             + [round(cell.probabilities.get(code, 0.0), 4) for code in codes]
-            + [cell.measures.get(column.name) for column in COLUMNS]
+            + [analysis.um_per_px, analysis.um_per_px_source]
+            + [measures.get(column.name) for column in COLUMNS]
         )
     audit.append(
         db.session(),

@@ -166,7 +166,7 @@ def read_cells(context: JobContext) -> None:
     classifier = _cell_classifier(settings)
     if classifier is not None:
         places = [(outline.centre_px, outline.diameter_px) for outline in outlines]
-        crops = [_network_input(pixels, place, maker.white, classifier) for place in places]
+        crops = [network_input(pixels, place, maker.white, classifier) for place in places]
         for first, batch in _read_batches(classifier, crops):
             for row, reading in zip(rows[first:], batch, strict=False):
                 row |= _reading_of(reading, classifier)
@@ -198,7 +198,7 @@ def name_cells(context: JobContext) -> None:
     pixels = original(analysis, settings)
     white = white_point(pixels)
     places = [((cell.row_px, cell.col_px), cell.diameter_px) for cell in drawn]
-    crops = [_network_input(pixels, place, white, classifier) for place in places]
+    crops = [network_input(pixels, place, white, classifier) for place in places]
     named: list[dict[str, Any]] = []
     for first, batch in _read_batches(classifier, crops):
         named += [_reading_of(reading, classifier) for reading in batch]
@@ -235,11 +235,12 @@ def _cell_classifier(settings: Settings) -> Classifier | None:
     version = serving_version(settings)
     if version is None:
         return None
-    return _loaded(settings.models_dir, settings.cell_network, version)
+    return loaded(settings.models_dir, settings.cell_network, version)
 
 
 @lru_cache(maxsize=2)
-def _loaded(models_dir: Path, name: str, version: str) -> Classifier:
+def loaded(models_dir: Path, name: str, version: str) -> Classifier:
+    """Give one version of a network that reads cells, loaded on first use and kept."""
     from utils.networks import registry
 
     # The worker is alone on its cores or gives way; all of them are used.
@@ -247,12 +248,13 @@ def _loaded(models_dir: Path, name: str, version: str) -> Classifier:
     return registry.load_classifier(models_dir, name, version, threads=threads)
 
 
-def _network_input(
+def network_input(
     pixels: NDArray[np.uint8],
     place: tuple[tuple[float, float], float],
     white: NDArray[np.float64],
     classifier: Classifier,
 ) -> NDArray[np.uint8]:
+    """Cut the cell at a place (row and column, diameter) as its network reads it."""
     spec = classifier.manifest.preprocess
     return cut_cell(
         pixels,

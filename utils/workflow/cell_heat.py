@@ -1,0 +1,56 @@
+"""Where the cell network looked on one cell: computed when somebody asks, exactly."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from utils.errors import NetworkUnavailable
+from utils.imaging.nuclei import white_point
+from utils.records import Analysis, Cell
+from utils.settings import Settings
+from utils.workflow import read
+from utils.workflow.cell_rows import CONTEXT
+
+
+def has_maps(cell: Cell, settings: Settings) -> bool:
+    """Whether the very network that read a cell is still installed."""
+    from utils.networks.registry import GRAPH
+
+    if cell.network_name is None or cell.network_version is None:
+        return False
+    folder = settings.models_dir / cell.network_name / cell.network_version
+    return (folder / GRAPH).is_file()
+
+
+def maps_of(analysis: Analysis, cell: Cell, settings: Settings) -> NDArray[np.float32]:
+    """Grad-CAM of every class on the crop that the network read.
+
+    Parameters
+    ----------
+    analysis : Analysis
+        The cell's field.
+    cell : Cell
+    settings : Settings
+
+    Returns
+    -------
+    cams : (C, h, w) ndarray of float32
+        In the order of the cell's probabilities; not negative.
+
+    Raises
+    ------
+    NetworkUnavailable
+        If the network that read the cell is not installed any more.
+    """
+    if not has_maps(cell, settings):
+        raise NetworkUnavailable("The network that read this cell is not installed any more.")
+    assert cell.network_name is not None
+    assert cell.network_version is not None
+    classifier = read.loaded(settings.models_dir, cell.network_name, cell.network_version)
+    if classifier.manifest.preprocess.cell_context != CONTEXT:
+        raise NetworkUnavailable("This network reads another part of the cell than is shown.")
+    pixels = read.original(analysis, settings)
+    place = (cell.row_px, cell.col_px), cell.diameter_px
+    crop = read.network_input(pixels, place, white_point(pixels), classifier)
+    return classifier.forward(crop).cams
