@@ -17,6 +17,7 @@ from utils.web import (
     health,
     networks,
     reports,
+    scale,
     start,
 )
 from utils.web.errors import init_errors
@@ -33,6 +34,7 @@ _SUBJECTS = (
     cells,
     cell_actions,
     counting,
+    scale,
     reports,
     networks,
     about,

@@ -8,11 +8,13 @@ audit trail with the old value and the new one.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
 
 from utils.errors import InvalidInput
+from utils.imaging.morphometry import COLUMNS
 from utils.imaging.pixel_size import PixelSize
 from utils.imaging.stated_scale import LARGEST_UM, SMALLEST_UM
 from utils.records import Analysis, User, audit, db
@@ -112,6 +114,34 @@ def set_scale(analysis: Analysis, user: User, um_per_px: float) -> None:
     except BaseException:
         session.rollback()
         raise
+
+
+def in_micrometres(
+    measures: Mapping[str, Any], um_per_px: float | None
+) -> dict[str, float | int | None]:
+    """Add to a cell's stored measurements those in micrometres that its field's scale gives.
+
+    Parameters
+    ----------
+    measures : mapping
+        Value by name of a column of `morphometry.COLUMNS`; not modified.
+    um_per_px : float or None
+        None leaves them as they are.
+
+    Returns
+    -------
+    measures : dict
+        The figures in pixels unchanged.
+    """
+    added = dict(measures)
+    if um_per_px is None:
+        return added
+    for column in COLUMNS:
+        for suffix, power in (("_um", 1), ("_um2", 2)):
+            in_pixels = measures.get(f"{column.name.removesuffix(suffix)}_px")
+            if column.name.endswith(suffix) and in_pixels is not None:
+                added[column.name] = round(in_pixels * um_per_px**power, 2)
+    return added
 
 
 def _rounded(value: float) -> float:
