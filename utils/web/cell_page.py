@@ -20,6 +20,7 @@ from utils.web.scale import describe_scale
 from utils.web.services import services
 from utils.web.views import me
 from utils.workflow import access, cell_events, cell_heat, cell_repair, read, wording
+from utils.workflow.case_gallery import similar_cells
 from utils.workflow.pictures import COLOUR_MAPS
 from utils.workflow.scale import in_micrometres
 
@@ -130,6 +131,7 @@ def describe_cell(analysis: Analysis, cell: Cell, query: Mapping[str, str]) -> d
         "labels": labels,
         "choices": cell_choices([cell]).labels,
         "heat": _heat(analysis, cell, labels, query),
+        "alike": _alike(cell),
         "events": [
             event
             for event in cell_events.replay(events).done
@@ -148,6 +150,20 @@ def describe_cell(analysis: Analysis, cell: Cell, query: Mapping[str, str]) -> d
         ],
         "evidence": sorted(cell.field_evidence.items(), key=lambda item: -item[1]),
     }
+
+
+def _alike(cell: Cell) -> list[dict[str, Any]]:
+    """Reference pictures: the confirmed cells that look most like this one."""
+    labels = cell_choices([cell])
+    return [
+        {
+            "url": url_for("cells.show", public_id=other.field_id, number=other.number),
+            "crop_url": url_for("cells.crop", public_id=other.field_id, number=other.number),
+            "name": labels.name(other.code),
+            "similarity": other.similarity,
+        }
+        for other in similar_cells(db.session(), me(), cell)
+    ]
 
 
 def _heat(
