@@ -195,9 +195,8 @@ function press(code, step) {
   const tile = tiles.get(code);
   const { counted } = totals();
   say(`${step > 0 ? "" : "Taken back: "}${tile.dataset.name} ${count(code)}, ${counted} of ${target}`);
-  state(restState());
+  state(restState(), !away);
   sendSoon();
-  return tile;
 }
 
 function add(tile) {
@@ -222,7 +221,7 @@ function takeBack() {
 // ---------------------------------------------------------------- sending
 
 let sending = null;
-let timer;
+let timer = null;
 let pause = SEND_AFTER_MS;
 let stale = false; // the form's token belongs to a session that ended
 let away = "";
@@ -239,10 +238,10 @@ function restState() {
 }
 
 function sendSoon() {
-  clearTimeout(timer);
   if (waiting.size === 0) return;
   if (waiting.size >= SEND_AT && !away) send();
-  else timer = setTimeout(send, pause);
+  // A timer that runs is left alone: quick presses must not put the sending off for ever.
+  else timer ??= setTimeout(() => send(), pause);
 }
 
 function send(leaving = false) {
@@ -255,6 +254,7 @@ function send(leaving = false) {
 
 async function deliver(leaving) {
   clearTimeout(timer);
+  timer = null;
   const batch = waiting.list.slice(0, MOST_AT_ONCE);
   if (batch.length === 0) return;
   try {
@@ -335,7 +335,12 @@ for (const tile of tiles.values()) tile.addEventListener("click", () => add(tile
 find("take-back").addEventListener("click", takeBack);
 
 document.addEventListener("keydown", (event) => {
-  if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
+  if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.repeat) {
+    // A key that is held down is one cell, on a tile that has the focus too.
+    if (event.target instanceof Element && event.target.closest("[data-tile], [data-take-back]")) event.preventDefault();
+    return;
+  }
   if (!find("keys").checked) return;
   if (event.target instanceof Element && event.target.matches("textarea, select, input:not([type=checkbox], [type=radio])")) return;
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;

@@ -178,12 +178,17 @@ def describe(case: Case, choice: Choice) -> dict[str, Any]:
 
 
 def scale_of(sections: Sequence[Section], thresholds: Sequence[Threshold]) -> float:
-    """Give the one scale of all bars: the highest bound or threshold, up to the next tenth."""
+    """Give the one scale of all bars: the highest bound or threshold, up to the next tenth.
+
+    Totals of lineages have no bar: most of the marrow is myeloid, and beside that the classes
+    would be dots.
+    """
     highest = [threshold.share for threshold in thresholds]
     for section in sections:
         if section.differential.counted:
             highest += [row.high for row in section.differential.rows if row.high is not None]
-            highest += [total.total.high for total in section.differential.lineage_totals]
+            if section.differential.blasts:
+                highest.append(section.differential.blasts.high)
     return min(1.0, math.ceil(10 * max(_LEAST_SCALE, *highest) - 1e-9) / 10)
 
 
