@@ -44,10 +44,12 @@ export async function refresh() {
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   const fresh = page.getElementById(old.id);
   if (!fresh) return;
-  const open = old.querySelector("details")?.open;
+  const open = [...old.querySelectorAll("details")].map((details) => details.open);
   keepUnchanged(old, fresh);
   section().replaceWith(fresh);
-  if (open) fresh.querySelector("details")?.setAttribute("open", "");
+  for (const [place, details] of [...fresh.querySelectorAll("details")].entries()) {
+    details.open = open[place] ?? false;
+  }
   drawOutlines();
   document.dispatchEvent(new CustomEvent("cells:fresh"));
   if (waits()) follow();

@@ -36,6 +36,7 @@ def cell_section(analysis: Analysis) -> dict[str, Any]:
     return {
         "cells": describe_cells(analysis),
         "key": secrets.token_urlsafe(16),
+        "scale": describe_scale(analysis),
         "field_count": wording.FIELD_COUNT,
         "cells_by_network": wording.CELLS_BY_NETWORK,
         "may_review": access.can_correct(me(), analysis),
