@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from utils.imaging.basins import flood, seeds_of
 from utils.imaging.cells import Polygons
 from utils.imaging.nuclei import RGBImage
 from utils.imaging.outline import CellOutline
 from utils.imaging.scale import distance_map
 from utils.imaging.tile import outline_middle_cell
-from utils.imaging.watershed import flood, seeds_of
 
 # A nucleus is split at this many pixels a side; finer corners change nothing.
 SPLIT_PX = 96

@@ -22,10 +22,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from utils.imaging.basins import LabelImage, flood, seeds_of
 from utils.imaging.nuclei import FloatImage, RGBImage, mask_of_map, nucleus_map
+from utils.imaging.outline import ellipse
 from utils.imaging.scale import ByteImage, cell_radius_px, distance_map, reduce
-
-LabelImage = NDArray[np.int32]
 
 # The work is done where a cell's radius is at most this many pixels: finding
 # and splitting need no more, and the cost no longer grows with magnification.
@@ -229,13 +229,8 @@ def full_size_labels(segmentation: Segmentation, shape: tuple[int, int]) -> Labe
     return np.asarray(grown, np.int32)
 
 
-def _ellipse(radius_px: int) -> ByteImage:
-    side = 2 * radius_px + 1
-    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)), np.uint8)
-
-
 def _open(mask: ByteImage, radius_px: int) -> ByteImage:
-    return np.asarray(cv2.morphologyEx(mask, cv2.MORPH_OPEN, _ellipse(radius_px)), np.uint8)
+    return np.asarray(cv2.morphologyEx(mask, cv2.MORPH_OPEN, ellipse(radius_px)), np.uint8)
 
 
 def _weighted_median(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
@@ -270,7 +265,7 @@ def _tidy(mask: ByteImage, level: FloatImage, cell_px: float) -> ByteImage:
     keep &= depth >= max(LEAST_STAIN * typical, PALEST_LEVEL)
     lobes = keep & (inscribed < LOBE * cell_px)
     reach = max(1, round(CLOSING * cell_px))
-    closed = cv2.morphologyEx(lobes[regions].astype(np.uint8), cv2.MORPH_CLOSE, _ellipse(reach))
+    closed = cv2.morphologyEx(lobes[regions].astype(np.uint8), cv2.MORPH_CLOSE, ellipse(reach))
     bridged = (closed > 0) & (level >= BRIDGE * typical)
     return np.asarray(keep[regions] | bridged, np.uint8)
 
@@ -297,56 +292,6 @@ def _solid(mask: ByteImage, radius_px: float) -> ByteImage:
         fill[edge] = False
     filled = cv2.max(mask, fill[holes].astype(np.uint8))
     return _open(np.asarray(filled, np.uint8), max(1, round(OPENING * radius_px)))
-
-
-def seeds_of(distance: FloatImage, *, apart_px: float, least_px: float) -> LabelImage:
-    """Mark the maxima of a distance map: the published chain's markers.
-
-    Parameters
-    ----------
-    distance : (H, W) ndarray of float32
-        Distance of each pixel of the mask from its edge; not modified.
-    apart_px : float
-        Least distance between two maxima.
-    least_px : float
-        Least distance from the edge at a maximum.
-
-    Returns
-    -------
-    seeds : (H, W) ndarray of int32
-        0 elsewhere, markers 1..n.
-    """
-    smooth = cv2.GaussianBlur(distance, (0, 0), max(0.5, 0.1 * apart_px))
-    highest = cv2.dilate(smooth, _ellipse(max(1, round(apart_px))))
-    peaks = ((smooth >= highest - 1e-3) & (distance > least_px)).astype(np.uint8)
-    return np.asarray(cv2.connectedComponents(peaks, connectivity=8)[1], np.int32)
-
-
-def flood(distance: FloatImage, seeds: LabelImage) -> LabelImage:
-    """Flood the inverted distance map from the seeds, one pixel of depth a step.
-
-    `cv2.watershed` orders its queue by the difference between neighbours, not
-    by altitude, and on a distance map lets one cell leak into the next.
-
-    Parameters
-    ----------
-    distance : (H, W) ndarray of float32
-    seeds : (H, W) ndarray of int32
-        From `seeds_of`.
-
-    Returns
-    -------
-    basins : (H, W) ndarray of int32
-        0 where the distance is 0, else the number of a seed.
-    """
-    labels = seeds.astype(np.float32)  # cv2 dilates float32, not int32
-    square = np.ones((3, 3), np.uint8)
-    for depth in range(math.ceil(float(distance.max())) - 1, -1, -1):
-        reachable = distance > depth
-        for _ in range(2):
-            grown = cv2.dilate(labels, square)
-            np.copyto(labels, grown, where=reachable & (labels == 0))
-    return np.asarray(labels, np.int32)
 
 
 def _join_lobes(labels: LabelImage, distance: FloatImage, cell_px: float) -> LabelImage:
