@@ -89,7 +89,7 @@ def test_cells_are_outlined_and_measured_without_a_cell_network(
         assert cell.network_name is None
         assert cell.code is None
         crop = decode(cell.crop, read.decode.Limits(max_bytes=10**6, max_pixels=10**6)).pixels
-        assert crop.shape == (cell_rows.CROP_PX, read.CROP_PX, 3)
+        assert crop.shape == (cell_rows.CROP_PX, cell_rows.CROP_PX, 3)
 
 
 def test_cells_are_read_by_the_cell_network(

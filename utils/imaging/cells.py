@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 
+from utils.imaging.basins import LabelImage
 from utils.imaging.body import REACH, body_around, glass_level
 from utils.imaging.nuclei import RGBImage, density_table
 from utils.imaging.outline import CellOutline, nucleus_in
 from utils.imaging.scale import reduce
 from utils.imaging.tile import outline_if_tile
-from utils.imaging.watershed import LabelImage, Nucleus, Segmentation, relabel, segment
+from utils.imaging.watershed import Nucleus, Segmentation, relabel, segment
 
 # A mask as the corners of its pieces, (x, y) in pixels of the original.
 Polygons = Sequence[Sequence[Sequence[float]]]
