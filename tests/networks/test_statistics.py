@@ -52,6 +52,14 @@ def test_fpr_at_95_by_hand() -> None:
     assert statistics.fpr_at_95(scores, positive) == pytest.approx(0.5)
 
 
+def test_the_surest_are_judged_alone() -> None:
+    confidence = np.array([0.9, 0.8, 0.7, 0.6, 0.5])
+    right = np.array([True, True, False, True, False])
+    assert statistics.surest(confidence, right, share=0.4) == 1.0
+    assert statistics.surest(confidence, right, share=0.8) == 0.75
+    assert statistics.surest(confidence, right, share=1.0) == pytest.approx(right.mean())
+
+
 def test_risk_coverage_ends_at_the_error_rate() -> None:
     right = CALLS == TARGETS
     coverage, risk, area = statistics.risk_coverage(PROBABILITIES.max(axis=1), right)

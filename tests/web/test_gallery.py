@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import cv2
+import numpy as np
 import pytest
 import sqlalchemy as sa
 from flask import Flask
@@ -13,6 +15,7 @@ from tests.untrained import write_random_network
 from tests.web.test_cell_actions import act
 from tests.web.test_cells_pages import do_the_work
 from tests.web.test_upload import send, text_of
+from utils.imaging.decode import encode_png
 from utils.imaging.preprocess import PreprocessSpec
 from utils.records import Analysis, Case, Cell, db
 from utils.records.users import ROLES
@@ -63,6 +66,26 @@ def test_the_gallery_groups_all_cells_of_the_case(auth: Auth, place: str) -> Non
     # What is not known is not asked of the database.
     page = text_of(auth.client.get(f"{address}/cells?state=wild&measure=wild"))
     assert page.count('class="gallery__cell"') == count
+
+
+def tile(nucleus: int) -> bytes:
+    """Draw one cell, filling its picture."""
+    pixels = np.full((160, 160, 3), (236, 232, 240), np.uint8)
+    cv2.circle(pixels, (80, 80), 44, (205, 190, 222), -1)
+    cv2.circle(pixels, (76, 82), nucleus, (105, 55, 145), -1)
+    return encode_png(pixels)
+
+
+def test_pictures_of_single_cells_become_one_gallery(auth: Auth, settings: Settings) -> None:
+    send(auth, *((tile(28 + step), f"{step}.png") for step in range(3)))
+    own = settings.instance_dir / "models"
+    do_the_work(auth.app, settings.model_copy(update={"models_dir": own}))
+    address = case_address(auth.app)
+    page = text_of(auth.client.get(address))
+    assert "3 of these pictures show a single cell each" in page
+    assert f"{address}/cells" in page
+    page = text_of(auth.client.get(f"{address}/cells"))
+    assert page.count('class="gallery__cell"') == 3
 
 
 def test_an_empty_case_says_so(auth: Auth, smear: bytes) -> None:

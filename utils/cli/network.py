@@ -245,7 +245,7 @@ def _cells_elsewhere(dataset: Path, codes: list[str], part: str | None) -> Mater
 def _print_report(report: dict[str, Any]) -> None:
     for key in ("n", "accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "kappa", "ece"):
         click.echo(f"{key:<22}{report[key]:.4g}")
-    for key in ("coverage", "accuracy_on_kept"):
+    for key in ("accuracy_on_surest_80", "coverage", "accuracy_on_kept"):
         value = report[key]
         click.echo(f"{key:<22}{'none kept' if value is None else format(value, '.4g')}")
     for block in ("controls", "robustness", "cells_removed"):

@@ -194,8 +194,9 @@ def _classes(metrics: dict[str, Any]) -> str:
             f"{metrics['weighted_f1']:.3f}, κ {metrics['kappa']:.3f}{spread('kappa')}, m-score "
             f"{metrics['m_score']:.3f}; 95 % intervals by group bootstrap. ECE (15 bins) "
             f"{metrics['ece']:.3f}, Brier {metrics['brier']:.3f}, area under risk–coverage "
-            f"{metrics['aurc']:.4f}. Keeps {metrics['coverage']:.3f} of the pictures, "
-            f"{_number(metrics['accuracy_on_kept'])} of them rightly named.",
+            f"{metrics['aurc']:.4f}, accuracy on the surest 80 % "
+            f"{_number(metrics.get('accuracy_on_surest_80'))}. Keeps {metrics['coverage']:.3f} of "
+            f"the pictures, {_number(metrics['accuracy_on_kept'])} of them rightly named.",
             "",
             *rows,
             "",

@@ -148,6 +148,20 @@ def risk_coverage(
     return kept / len(order), risk, float(risk.mean())
 
 
+def surest(confidence: NDArray[np.float64], right: NDArray[np.bool_], *, share: float) -> float:
+    """Accuracy on the share of the pictures that a network is surest of.
+
+    Parameters
+    ----------
+    confidence : (N,) ndarray of float64
+    right : (N,) ndarray of bool
+    share : float
+        Coverage, above 0 and at most 1.
+    """
+    risk = risk_coverage(confidence, right)[1]
+    return 1.0 - float(risk[max(1, round(share * len(risk))) - 1])
+
+
 def group_bootstrap(
     groups: Sequence[int],
     measure: Callable[[NDArray[np.int64]], float],
@@ -196,6 +210,7 @@ def summary(probabilities: Probabilities, targets: Targets, codes: Sequence[str]
         "ece": expected_calibration_error(confidence, right),
         "brier": brier(probabilities, targets),
         "aurc": risk_coverage(confidence, right)[2],
+        "accuracy_on_surest_80": surest(confidence, right, share=0.8),
         "auc": areas,
         "per_class": per_class,
         "confusion": confusion.tolist(),

@@ -96,12 +96,14 @@ def _page(
             joinedload(Analysis.reviewed_by),
         )
     )
-    rows = [analysis_row(analysis) for analysis in db.session.scalars(statement)]
+    analyses = list(db.session.scalars(statement))
+    rows = [analysis_row(analysis) for analysis in analyses]
     values = given or {name: getattr(case, name) for name in (*DETAILS, "specimen_date")}
     return render_template(
         "cases/show.html",
         case=case,
         rows=rows,
+        tiles=sum("single_cell" in analysis.reasons for analysis in analyses),
         nuclei=sum(row["nuclei_count"] for row in rows),
         reviewed=sum(row["review_state"] != "unreviewed" for row in rows),
         values=values,

@@ -54,6 +54,7 @@ SUMMARY: tuple[tuple[str, str, bool], ...] = (  # key, title, whether it is a sh
     ("ece", "Calibration error (ECE)", False),
     ("brier", "Brier score", False),
     ("aurc", "Area under risk–coverage", False),
+    ("accuracy_on_surest_80", "Accuracy on the surest 80 %", True),
     ("m_score", "m-score", False),
     ("coverage", "Coverage", True),
     ("accuracy_on_kept", "Accuracy on the kept", True),
@@ -254,7 +255,7 @@ def _percent(share: float) -> str:
 
 def summary(metrics: Metrics) -> list[Figure]:
     """Pick the summary figures; those that CLI and issue name always, others where measured."""
-    optional = {"brier", "aurc", "m_score"}
+    optional = {"brier", "aurc", "accuracy_on_surest_80", "m_score"}
     figures = [
         Figure(title, number(metrics, key), is_share, interval(metrics, key))
         for key, title, is_share in SUMMARY
