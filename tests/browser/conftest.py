@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,15 +12,12 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 from playwright.sync_api import Browser, BrowserContext, Page
-from werkzeug.serving import make_server
 
-from tests.conftest import DATASETS, PASSWORD
+from tests.browsing import DESK, serving, sign_in
+from tests.conftest import DATASETS
 from utils.networks.registry import CURRENT
 from utils.records import db
 from utils.settings import PROJECT_ROOT
-
-DESK = {"width": 1440, "height": 900}
-PHONE = {"width": 390, "height": 844}
 
 
 @dataclass
@@ -37,17 +33,7 @@ class Visit:
 
     def enter(self) -> None:
         """Register the first account and sign in."""
-        page = self.page
-        page.goto(f"{self.address}/register")
-        page.fill("[name=name]", "Ada Lovelace")
-        page.fill("[name=email]", "ada@example.org")
-        page.fill("[name=password]", PASSWORD)
-        page.fill("[name=password_again]", PASSWORD)
-        page.click("main button[type=submit]")
-        page.fill("[name=email]", "ada@example.org")
-        page.fill("[name=password]", PASSWORD)
-        page.click("main button[type=submit]")
-        page.wait_for_url(f"{self.address}/")
+        sign_in(self.page, self.address)
 
     def count(self, record: type) -> int:
         """Rows of a record."""
@@ -65,10 +51,6 @@ def app(make_app: Callable[..., Flask]) -> Flask:
 @pytest.fixture
 def visit(app: Flask, browser: Browser) -> Iterator[Callable[..., Visit]]:
     """Open browsers at the running application: ``visit(viewport=PHONE)``."""
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    address = f"http://127.0.0.1:{server.server_port}"
     opened: list[BrowserContext] = []
 
     def start(**options: Any) -> Visit:
@@ -88,20 +70,21 @@ def visit(app: Flask, browser: Browser) -> Iterator[Callable[..., Visit]]:
         )
         return made
 
-    yield start
-    for context in opened:
-        context.close()
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(app) as address:
+        yield start
+        for context in opened:
+            context.close()
 
 
 @pytest.fixture
-def picture(smear: bytes, tmp_path: Path) -> Path:
-    """A real field where the data are at hand, a synthetic one elsewhere."""
+def picture(request: pytest.FixtureRequest, smear: bytes, tmp_path: Path) -> Path:
+    """A real field where the data are at hand, a synthetic one elsewhere.
+
+    Parametrised indirectly, it is the field at that place in the folder.
+    """
     real = sorted((DATASETS / "all4" / "Pre").glob("*.jpg"))
     if real:
-        return real[0]
+        return real[getattr(request, "param", 0)]
     place = tmp_path / "field.jpg"
     place.write_bytes(smear)
     return place

@@ -9,25 +9,18 @@ import pytest
 from flask import Flask
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import PHONE, Visit
-from tests.conftest import DATASETS
+from tests.browser.conftest import Visit
+from tests.browsing import PHONE
 from tests.web.axe import assert_accessible
 from utils.records import CellEvent, db
 from utils.web.services import services
 from utils.workflow import job_states, jobs, read
 
-pytestmark = pytest.mark.browser
-
-
-@pytest.fixture
-def picture(smear: bytes, tmp_path: Path) -> Path:
-    """A real field of ten cells where the data are at hand, a synthetic one elsewhere."""
-    real = sorted((DATASETS / "all4" / "Pre").glob("*.jpg"))
-    if real:
-        return real[7]
-    place = tmp_path / "field.jpg"
-    place.write_bytes(smear)
-    return place
+# The real field at this place holds ten cells, some of them touching.
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.parametrize("picture", [7], indirect=True, ids=["ten-cells"]),
+]
 
 
 def work(app: Flask) -> None:

@@ -11,7 +11,8 @@ import pytest
 from playwright.sync_api import Page, expect
 from pypdf import PdfReader
 
-from tests.browser.conftest import DESK, PHONE, Visit
+from tests.browser.conftest import Visit
+from tests.browsing import DESK, PHONE
 from tests.web.axe import assert_accessible
 from utils.records import Analysis, LabelEvent
 from utils.settings import PROJECT_ROOT, Settings

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import shutil
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from flask import Flask
 from playwright.sync_api import Browser, BrowserContext, Page
-from werkzeug.serving import make_server
 
 from app import create_app
+from tests.browsing import DESK, PHONE, serving, sign_in
 from tests.conftest import close_app, make_settings
 from tests.web.axe import assert_accessible
 from utils.records import db
@@ -27,8 +26,6 @@ PUBLIC = ("/login", "/register", "/about", "/verify/unknown")
 OWN = ("/analyses", "/analyses?q=nothing", "/networks", "/networks/all4/0-untrained", "/account")
 ADMINISTRATION = ("/admin/users", "/admin/audit")
 FAULTS = ("/nowhere", "/networks/all4/none")
-PHONE = {"width": 390, "height": 844}
-DESK = {"width": 1440, "height": 900}
 
 
 @pytest.fixture
@@ -51,27 +48,8 @@ def _shipped() -> list[Path]:
 @pytest.fixture
 def address(app: Flask) -> Iterator[str]:
     """The application behind a real socket."""
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-def sign_in(page: Page, address: str) -> None:
-    """Register the first account, which administers, and sign in."""
-    page.goto(f"{address}/register")
-    page.fill("[name=name]", "Ada Lovelace")
-    page.fill("[name=email]", "ada@example.org")
-    page.fill("[name=password]", PASSWORD)
-    page.fill("[name=password_again]", PASSWORD)
-    page.click("main button[type=submit]")
-    page.fill("[name=email]", "ada@example.org")
-    page.fill("[name=password]", PASSWORD)
-    page.click("main button[type=submit]")
-    page.wait_for_url(f"{address}/")
+    with serving(app) as address:
+        yield address
 
 
 def complaints(context: BrowserContext) -> list[str]:

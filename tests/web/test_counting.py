@@ -6,7 +6,6 @@ import html
 import json
 import re
 import shutil
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,12 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 from playwright.sync_api import Browser, Route
-from werkzeug.serving import make_server
 
+from tests.browsing import DESK, PHONE, serving, sign_in
 from tests.conftest import Auth
 from tests.untrained import write_random_network
 from tests.web.axe import assert_accessible
-from tests.web.test_accessibility_pages import DESK, PHONE, complaints, sign_in
+from tests.web.test_accessibility_pages import complaints
 from tests.web.test_upload import text_of
 from tests.workflow.conftest import cell_values
 from utils.records import Analysis, AuditEntry, Case, Cell, HandCount, User, db
@@ -365,13 +364,8 @@ def test_strangers_and_wrong_numbers_see_nothing(app: Flask, auth: Auth, case_id
 @pytest.fixture
 def address(app: Flask) -> Iterator[str]:
     """The application behind a real socket."""
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(app) as address:
+        yield address
 
 
 def _open_case(app: Flask, case_of: Callable[[int], str]) -> str:

@@ -21,7 +21,7 @@ from utils.workflow.cell_events import Request, last_id, load_events
 blueprint = Blueprint("cell_actions", __name__)
 
 # Finding all cells of a large field takes a second: the slider asks often, a machine would more.
-_PREVIEWS: Final = "240 per minute"
+_PREVIEWS: Final = "120 per minute"
 
 
 @blueprint.post("/analyses/<public_id>/cells/act")
