@@ -16,19 +16,22 @@ import pytest
 
 from utils.imaging.preprocess import PreprocessSpec
 from utils.networks import registry
+from utils.networks.augmentation import Strength
 from utils.networks.recipes import RECIPES, Recipe
 from utils.settings import PROJECT_ROOT
 
 pytest.importorskip("tensorflow", reason="TensorFlow is not installed: training is not tested")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-SMALL = replace(RECIPES["smoke"], stages=((64, 3),), batch=4)
+SMALL = replace(
+    RECIPES["smoke"], stages=((64, 3),), batch=4, settled=Strength(swap=0.0), settling=1
+)
 
 
 def run_training(run: Path, recipe: Recipe, seed: int = 3) -> None:
     """Two classes of plain fields, a few pictures each."""
     from tests.networks.test_augmentation import smear
-    from utils.networks.augmentation import Fields, Strength
+    from utils.networks.augmentation import Fields
     from utils.networks.normalisation import IMAGENET
     from utils.networks.training import Material, train
     from utils.networks.views import Views

@@ -35,6 +35,10 @@ class Recipe:
         How a picture is prepared: a whole field, or the cell in its middle.
     strength : Strength or CellStrength
         How the pictures are changed; of cells where the spec reads cells.
+    settled : Strength or CellStrength, optional
+        How they are changed in the last `settling` epochs: less, so that the network
+        ends on pictures that look like those it will read.
+    settling : int
     """
 
     name: str
@@ -53,6 +57,8 @@ class Recipe:
     patience: int = 8
     spec: PreprocessSpec = field(default_factory=PreprocessSpec)
     strength: Strength | CellStrength = field(default_factory=Strength)
+    settled: Strength | CellStrength | None = None
+    settling: int = 0
 
 
 RECIPES = {
@@ -71,6 +77,20 @@ RECIPES = {
             average=0.995,
             spec=PreprocessSpec(input_px=160, cell_context=1.5),
             strength=CellStrength(),
+            settled=CellStrength(
+                outlier=0.02,
+                swap=0.15,
+                stain_mix=0.3,
+                density=0.6,
+                channel_mix=0.3,
+                grey=0.05,
+                light=0.4,
+                optics=0.25,
+                coarse=0.2,
+                scale=(0.85, 1.2),
+                shift=0.04,
+            ),
+            settling=6,
         ),
         Recipe(
             "published",

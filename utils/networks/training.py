@@ -32,6 +32,7 @@ class Pictures(Protocol):
     """Training pictures: whole fields (`augmentation.Fields`) or `cell_augmentation.Cells`."""
 
     targets: NDArray[np.int64]
+    strength: Any
 
     def __len__(self) -> int: ...
 
@@ -111,6 +112,8 @@ def train(
     steps = math.ceil(len(material.pictures) / recipe.batch)
     for epoch in range(state.epoch, len(sides)):
         started = time.monotonic()
+        if recipe.settled is not None and epoch >= len(sides) - recipe.settling:
+            material.pictures.strength = recipe.settled
         batches = _batches(material, recipe, sides[epoch], normalisation, seed, epoch)
         # Dropout draws from a state that no checkpoint holds: set for each epoch,
         # a training that was killed goes on as if it had not been.
