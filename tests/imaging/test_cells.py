@@ -11,9 +11,11 @@ import pytest
 
 from utils.imaging import synthesis
 from utils.imaging.cells import find_cells, join_parts, outline_found
-from utils.imaging.crop import balance_white, cut_cell, cut_square
+from utils.imaging.counterfactual import scale_densities
+from utils.imaging.crop import anchor_stain, balance_white, cut_cell, cut_square
 from utils.imaging.nuclei import white_point
 from utils.imaging.outline import CellOutline, fill_holes, nucleus_in
+from utils.imaging.preprocess import place_of
 from utils.imaging.tile import outline_middle_cell
 from utils.imaging.watershed import segment
 
@@ -185,6 +187,42 @@ def test_turns_and_an_added_border_leave_the_count() -> None:
     assert find_cells(np.asarray(wider, np.uint8)).segmentation.count == count
 
 
+REFERENCE = (1.06, 2.01, 0.31)
+
+
+def test_the_nucleus_anchors_the_stain() -> None:
+    """Another stain, light or camera scales the densities of each channel: no crop shows it."""
+    pixels, _, _ = drawn_tile(200, cell=50, nucleus=32)
+    outline = outline_middle_cell(pixels)
+    assert outline is not None
+    crops = []
+    for factors in ((1.0, 1.0, 1.0), (1.3, 0.8, 1.2), (0.75, 0.9, 1.25)):
+        other = scale_densities(pixels, np.array(factors, np.float32))
+        crops.append(
+            cut_cell(
+                other,
+                place_of(outline),
+                white=white_point(other),
+                context=1.5,
+                side_px=96,
+                nucleus_density=REFERENCE,
+            ).astype(np.int16)
+        )
+    for crop in crops[1:]:
+        assert np.abs(crop - crops[0]).mean() < 3.0
+    # The nucleus has the reference's colour, and the glass is still glass.
+    middle = np.log(244.0 / (crops[0][40:56, 40:56].astype(np.float64) + 4.0)).mean(axis=(0, 1))
+    assert middle == pytest.approx(REFERENCE, rel=0.15)
+    assert crops[0][2:6, 2:6].mean() > 230
+
+
+def test_without_a_nucleus_the_stain_stays() -> None:
+    pixels, _, _ = drawn_tile()
+    assert np.array_equal(anchor_stain(pixels, [], REFERENCE), pixels)
+    outside = [[[-50.0, -50.0], [-40.0, -50.0], [-45.0, -40.0]]]
+    assert np.array_equal(anchor_stain(pixels, outside, REFERENCE), pixels)
+
+
 def test_a_crop_shows_the_cell_at_its_own_scale() -> None:
     crops = []
     for factor in (0.5, 1.0, 2.0):
@@ -192,14 +230,9 @@ def test_a_crop_shows_the_cell_at_its_own_scale() -> None:
         outline = outline_middle_cell(pixels)
         assert outline is not None
         crops.append(
-            cut_cell(
-                pixels,
-                outline.centre_px,
-                outline.diameter_px,
-                white=None,
-                context=1.5,
-                side_px=96,
-            ).astype(np.int16)
+            cut_cell(pixels, place_of(outline), white=None, context=1.5, side_px=96).astype(
+                np.int16
+            )
         )
     assert all(crop.shape == (96, 96, 3) for crop in crops)
     for other in (crops[0], crops[2]):

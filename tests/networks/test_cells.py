@@ -145,7 +145,7 @@ def cells() -> Cells:
         tiles,
         np.array([0, 0, 1, 1]),
         outliers=[np.full((80, 80, 3), 90, np.uint8)],
-        context=1.5,
+        spec=SPEC,
         strength=NEVER,
         classes=2,
     )

@@ -14,14 +14,12 @@ from scipy.sparse.csgraph import connected_components
 
 from utils.imaging.basins import LabelImage
 from utils.imaging.body import REACH, body_around, glass_level
+from utils.imaging.crop import Polygons
 from utils.imaging.nuclei import RGBImage, density_table
 from utils.imaging.outline import CellOutline, nucleus_in
 from utils.imaging.scale import reduce
 from utils.imaging.tile import outline_if_tile
 from utils.imaging.watershed import Nucleus, Segmentation, relabel, segment
-
-# A mask as the corners of its pieces, (x, y) in pixels of the original.
-Polygons = Sequence[Sequence[Sequence[float]]]
 
 # A cell's window is brought to at most this many pixels a side: outlines need
 # no more, and the cost no longer grows with magnification.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -13,6 +15,32 @@ from utils.imaging.nuclei import RGBImage, white_point
 # Level that the field's background is brought to in each channel: the stain is
 # read against the glass, whatever the light.
 WHITE_LEVEL = 240.0
+# Offset in the logarithm of densities: keeps noise of the darkest pixels out.
+OFFSET = 4.0
+# The stain is read against the nucleus within these factors; a channel in which nuclei hardly
+# absorb says nothing of the stain.
+LEAST_FACTOR, LARGEST_FACTOR, LEAST_DENSITY = 0.4, 2.5, 0.12
+
+# A mask as the corners of its pieces, (x, y) in pixels of the original.
+Polygons = Sequence[Sequence[Sequence[float]]]
+
+
+@dataclass(frozen=True)
+class CellPlace:
+    """Where one cell stands in its picture.
+
+    Attributes
+    ----------
+    centre_px : tuple of float
+        Row and column.
+    diameter_px : float
+    nucleus : list of list of (x, y)
+        Corners of its pieces, pixels; empty where no nucleus is known.
+    """
+
+    centre_px: tuple[float, float]
+    diameter_px: float
+    nucleus: Polygons = field(default=())
 
 
 def balance_white(pixels: RGBImage, white: NDArray[np.float64]) -> RGBImage:
@@ -95,12 +123,12 @@ def cut_square(
 
 def cut_cell(
     pixels: RGBImage,
-    centre_px: tuple[float, float],
-    diameter_px: float,
+    cell: CellPlace,
     *,
     white: NDArray[np.float64] | None,
     context: float,
     side_px: int,
+    nucleus_density: tuple[float, float, float] | None = None,
 ) -> RGBImage:
     """Cut a cell out at its own scale, against a balanced background.
 
@@ -108,33 +136,85 @@ def cut_cell(
     ----------
     pixels : (H, W, 3) ndarray of uint8
         RGB; not modified.
-    centre_px : tuple of float
-        Row and column of the cell's centre.
-    diameter_px : float
-        Of the cell.
+    cell : CellPlace
     white : (3,) ndarray of float64, optional
         Colour of the field's background; taken from `pixels` where absent.
     context : float
         Width of the crop in diameters.
     side_px : int
         Width of the result.
+    nucleus_density : tuple of float, optional
+        Mean density of nuclei in R, G and B that every cell is brought to.
 
     Returns
     -------
     crop : (side_px, side_px, 3) ndarray of uint8
     """
     white = white_point(pixels) if white is None else white
-    reach = math.ceil(context * diameter_px / 2) + 3
-    row, col = math.floor(centre_px[0]), math.floor(centre_px[1])
+    reach = math.ceil(context * cell.diameter_px / 2) + 3
+    row, col = math.floor(cell.centre_px[0]), math.floor(cell.centre_px[1])
     top, left = max(0, row - reach), max(0, col - reach)
     near = pixels[top : max(top + 1, row + reach), left : max(left + 1, col + reach)]
-    moved = (centre_px[0] - top, centre_px[1] - left)
+    balanced = balance_white(np.ascontiguousarray(near), white)
+    if nucleus_density is not None:
+        balanced = anchor_stain(balanced, cell.nucleus, nucleus_density, corner=(top, left))
     return cut_square(
-        balance_white(np.ascontiguousarray(near), white),
-        moved,
-        context * diameter_px,
+        balanced,
+        (cell.centre_px[0] - top, cell.centre_px[1] - left),
+        context * cell.diameter_px,
         side_px=side_px,
     )
+
+
+def anchor_stain(
+    balanced: RGBImage,
+    nucleus: Polygons,
+    reference: tuple[float, float, float],
+    *,
+    corner: tuple[int, int] = (0, 0),
+) -> RGBImage:
+    """Scale the density of each channel until the nucleus has a given colour.
+
+    Chromatin binds the dyes of every Romanowsky stain; its colour tells the stain, the light
+    and the camera apart from the cell, as a white card does for light.
+
+    Parameters
+    ----------
+    balanced : (H, W, 3) ndarray of uint8
+        RGB from `balance_white`; not modified.
+    nucleus : list of list of (x, y)
+        Corners of its pieces, pixels of the picture; unchanged without any.
+    reference : tuple of float
+        Mean natural optical density of a nucleus in R, G and B.
+    corner : tuple of int
+        Row and column of the picture that `balanced` begins at.
+
+    Returns
+    -------
+    anchored : (H, W, 3) ndarray of uint8
+
+    References
+    ----------
+    .. [1] von Kries (1902): adaptation by one factor a channel.
+    .. [2] Macenko et al. (2009), doi:10.1109/ISBI.2009.5193250 (stains compared as densities).
+    """
+    mask = np.zeros(balanced.shape[:2], np.uint8)
+    for piece in nucleus:
+        places = np.array(piece, np.float64) - (corner[1], corner[0])
+        cv2.fillPoly(mask, [np.round(places).astype(np.int32)], 1)
+    inside = balanced[mask > 0]
+    if not len(inside):
+        return balanced
+    levels = np.minimum(np.arange(256.0), WHITE_LEVEL) + OFFSET
+    density = np.log((WHITE_LEVEL + OFFSET) / levels)
+    mean = density[inside].mean(axis=0)
+    factors = np.clip(
+        np.asarray(reference) / np.maximum(mean, LEAST_DENSITY), LEAST_FACTOR, LARGEST_FACTOR
+    )
+    table = (WHITE_LEVEL + OFFSET) * np.exp(-density[:, None] * factors[None]) - OFFSET
+    # What is lighter than the glass stays as light.
+    table += np.maximum(np.arange(256.0) - WHITE_LEVEL, 0.0)[:, None]
+    return np.asarray(cv2.LUT(balanced, np.clip(table + 0.5, 0, 255).astype(np.uint8)[None]))
 
 
 def _window(pixels: RGBImage, top: int, left: int, side: int) -> RGBImage:

@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from utils.imaging.crop import cut_cell
+from utils.imaging.crop import CellPlace, cut_cell
+from utils.imaging.outline import CellOutline
 from utils.imaging.tile import outline_middle_cell
 
 RGBImage = NDArray[np.uint8]
@@ -35,7 +36,10 @@ class PreprocessSpec:
         Whether the bottom-right corner is covered.
     cell_context : float, optional
         For a network that reads single cells: width of the crop in diameters of
-        the cell in the middle; the other fields but `input_px` are not used then.
+        the cell in the middle; the fields above but `input_px` are not used then.
+    nucleus_density : tuple of float, optional
+        For such a network: the mean density of nuclei in R, G and B that every cell's
+        stain is brought to; None leaves the stain as it is.
     """
 
     input_px: int = 224
@@ -43,6 +47,7 @@ class PreprocessSpec:
     clahe_tiles: int = 8
     hide_scale_bar: bool = True
     cell_context: float | None = None
+    nucleus_density: tuple[float, float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -151,19 +156,64 @@ def prepare(pixels: RGBImage, spec: PreprocessSpec) -> Prepared:
     prepared : Prepared
     """
     if spec.cell_context is not None:
-        crop = _middle_cell(pixels, spec.cell_context, spec.input_px)
+        crop = cut_for_network(pixels, middle_cell(pixels, spec.cell_context), None, spec)
         return Prepared(clahe=pixels, network_input=crop)
     covered = hide_scale_bar(pixels) if spec.hide_scale_bar else pixels
     clahe = apply_clahe(covered, clip=spec.clahe_clip, tiles=spec.clahe_tiles)
     return Prepared(clahe=clahe, network_input=resize_square(clahe, spec.input_px))
 
 
-def _middle_cell(pixels: RGBImage, context: float, side_px: int) -> RGBImage:
+def middle_cell(pixels: RGBImage, context: float) -> CellPlace:
+    """Find the cell of a tile; where none stands out, the whole of the tile is shown.
+
+    Parameters
+    ----------
+    pixels : (H, W, 3) ndarray of uint8
+        RGB; not modified.
+    context : float
+        Width of a crop in diameters of its cell.
+
+    Returns
+    -------
+    cell : CellPlace
+    """
     outline = outline_middle_cell(pixels)
+    if outline is not None:
+        return place_of(outline)
     height, width = pixels.shape[:2]
-    if outline is None:
-        # Nothing stands out: the network is shown the middle, and should abstain.
-        centre, diameter = ((height - 1) / 2, (width - 1) / 2), min(height, width) / context
-    else:
-        centre, diameter = outline.centre_px, outline.diameter_px
-    return cut_cell(pixels, centre, diameter, white=None, context=context, side_px=side_px)
+    return CellPlace(((height - 1) / 2, (width - 1) / 2), min(height, width) / context)
+
+
+def place_of(outline: CellOutline) -> CellPlace:
+    """Where an outlined cell stands, as a crop of it needs."""
+    nucleus = outline.polygons(outline.nucleus)
+    return CellPlace(outline.centre_px, outline.diameter_px, nucleus)
+
+
+def cut_for_network(
+    pixels: RGBImage, cell: CellPlace, white: NDArray[np.float64] | None, spec: PreprocessSpec
+) -> RGBImage:
+    """Cut a cell out as the network of this spec reads it.
+
+    Parameters
+    ----------
+    pixels : (H, W, 3) ndarray of uint8
+        RGB; not modified.
+    cell : CellPlace
+    white : (3,) ndarray of float64, optional
+        Colour of the field's background; taken from `pixels` where absent.
+    spec : PreprocessSpec
+        Of a network that reads single cells.
+
+    Returns
+    -------
+    crop : (input_px, input_px, 3) ndarray of uint8
+    """
+    return cut_cell(
+        pixels,
+        cell,
+        white=white,
+        context=spec.cell_context or 1.0,
+        side_px=spec.input_px,
+        nucleus_density=spec.nucleus_density,
+    )

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utils.imaging.basins import flood, seeds_of
-from utils.imaging.cells import Polygons
+from utils.imaging.crop import Polygons
 from utils.imaging.nuclei import RGBImage
 from utils.imaging.outline import CellOutline
 from utils.imaging.scale import distance_map

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utils.imaging import counterfactual
-from utils.imaging.crop import WHITE_LEVEL, balance_white, cut_square
+from utils.imaging.crop import WHITE_LEVEL, CellPlace, anchor_stain, balance_white, cut_square
 from utils.imaging.nuclei import white_point
+from utils.imaging.preprocess import PreprocessSpec, place_of
 from utils.imaging.tile import outline_middle_cell
 
 RGBImage = NDArray[np.uint8]
@@ -67,8 +68,8 @@ class Cells:
         Class numbers.
     outliers : list of (S, S, 3) ndarray of uint8
         Pictures that belong to no class.
-    context : float
-        Width of a crop in diameters of its cell.
+    spec : PreprocessSpec
+        Of a network that reads single cells.
     strength : CellStrength
     classes : int
     """
@@ -79,16 +80,16 @@ class Cells:
         targets: NDArray[np.int64],
         *,
         outliers: list[RGBImage],
-        context: float,
+        spec: PreprocessSpec,
         strength: CellStrength,
         classes: int,
     ) -> None:
         self.targets = targets
-        self.context = context
+        self.context = spec.cell_context or 1.0
         self.strength = strength
         self.classes = classes
         self._outliers = outliers
-        self._cells = [_outlined(tile, context) for tile in pixels]
+        self._cells = [_outlined(tile, spec) for tile in pixels]
 
     def __len__(self) -> int:
         return len(self._cells)
@@ -204,15 +205,19 @@ class Cells:
         return pixels
 
 
-def _outlined(tile: RGBImage, context: float) -> _Cell:
+def _outlined(tile: RGBImage, spec: PreprocessSpec) -> _Cell:
     height, width = tile.shape[:2]
+    context = spec.cell_context or 1.0
     balanced = balance_white(tile, white_point(tile))
     outline = outline_middle_cell(tile)
     if outline is None:
         mask = np.zeros((height, width), np.uint8)
-        centre, diameter = ((height - 1) / 2, (width - 1) / 2), min(height, width) / context
+        place = CellPlace(((height - 1) / 2, (width - 1) / 2), min(height, width) / context)
     else:
         mask = outline.place(outline.cell, (height, width)).astype(np.uint8)
-        centre, diameter = outline.centre_px, outline.diameter_px
-    crop = cut_square(balanced, centre, context * diameter, side_px=96)
-    return _Cell(balanced, mask, centre, diameter, counterfactual.stain_statistics(crop))
+        place = place_of(outline)
+    if spec.nucleus_density is not None:
+        balanced = anchor_stain(balanced, place.nucleus, spec.nucleus_density)
+    crop = cut_square(balanced, place.centre_px, context * place.diameter_px, side_px=96)
+    stain = counterfactual.stain_statistics(crop)
+    return _Cell(balanced, mask, place.centre_px, place.diameter_px, stain)

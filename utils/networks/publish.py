@@ -87,13 +87,13 @@ def training_material(finished: Finished, recipe: Recipe, *, seed: int) -> train
 def _pictures(
     finished: Finished, recipe: Recipe, known: Material, outliers: list[Any], seed: int
 ) -> training.Pictures:
-    classes, strength, context = len(finished.classes), recipe.strength, recipe.spec.cell_context
-    if isinstance(strength, CellStrength) and context is not None:
+    classes, strength = len(finished.classes), recipe.strength
+    if isinstance(strength, CellStrength):
         return Cells(
             known.pixels,
             known.targets,
             outliers=outliers,
-            context=context,
+            spec=recipe.spec,
             strength=strength,
             classes=classes,
         )

@@ -75,7 +75,8 @@ RECIPES = {
             stages=((128, 14), (160, 16)),
             smoothing=0.06,
             average=0.995,
-            spec=PreprocessSpec(input_px=160, cell_context=1.5),
+            # Medians over the nuclei of the training tiles, on the balanced background.
+            spec=PreprocessSpec(input_px=160, cell_context=1.5, nucleus_density=(1.06, 2.01, 0.31)),
             strength=CellStrength(),
             settled=CellStrength(
                 outlier=0.02,

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from utils.errors import NetworkUnavailable
 from utils.imaging.nuclei import white_point
+from utils.imaging.preprocess import cut_for_network
 from utils.records import Analysis, Cell
 from utils.settings import Settings
 from utils.workflow import read
@@ -51,6 +52,6 @@ def maps_of(analysis: Analysis, cell: Cell, settings: Settings) -> NDArray[np.fl
     if classifier.manifest.preprocess.cell_context != CONTEXT:
         raise NetworkUnavailable("This network reads another part of the cell than is shown.")
     pixels = read.original(analysis, settings)
-    place = (cell.row_px, cell.col_px), cell.diameter_px
-    crop = read.network_input(pixels, place, white_point(pixels), classifier)
+    spec = classifier.manifest.preprocess
+    crop = cut_for_network(pixels, read.place_of_row(cell), white_point(pixels), spec)
     return classifier.forward(crop).cams

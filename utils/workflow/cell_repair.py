@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from utils.errors import Conflict, InvalidInput
 from utils.imaging import cells as finding
+from utils.imaging.crop import Polygons
 from utils.imaging.outline import CellOutline
 from utils.imaging.repair import find_at, split_nucleus
 from utils.records import Analysis, Cell, CellEvent
@@ -207,7 +208,7 @@ def _redraw(
     settings: Settings,
     action: str,
     gone: Sequence[Cell],
-    nuclei: Sequence[finding.Polygons],
+    nuclei: Sequence[Polygons],
     *,
     pixels: NDArray[np.uint8] | None = None,
 ) -> CellEvent | None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utils.imaging import decode, morphometry
-from utils.imaging.crop import cut_cell
+from utils.imaging.crop import CellPlace, cut_cell
 from utils.imaging.nuclei import white_point
 from utils.imaging.outline import CellOutline
 from utils.records.analyses import Analysis
@@ -52,8 +52,7 @@ class RowMaker:
         body = outline.polygons(outline.cell)
         crop = cut_cell(
             self.pixels,
-            outline.centre_px,
-            outline.diameter_px,
+            CellPlace(outline.centre_px, outline.diameter_px),
             white=self.white,
             context=CONTEXT,
             side_px=CROP_PX,

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 
 from utils.errors import NetworkUnavailable, NotFound
 from utils.imaging import cells, decode
-from utils.imaging.crop import cut_cell
+from utils.imaging.crop import CellPlace
 from utils.imaging.nuclei import white_point
 from utils.imaging.pixel_size import estimate_pixel_size
+from utils.imaging.preprocess import cut_for_network, place_of
 from utils.records.analyses import Analysis
 from utils.records.blobs import BlobStore
 from utils.records.cells import Cell
@@ -29,7 +30,7 @@ from utils.records.database import AnySession
 from utils.records.jobs import Job
 from utils.records.users import User
 from utils.workflow import cell_events, jobs
-from utils.workflow.cell_rows import CONTEXT, RowMaker
+from utils.workflow.cell_rows import RowMaker
 from utils.workflow.jobs import JobContext, handles
 from utils.workflow.scale import keep_estimate
 
@@ -165,8 +166,9 @@ def read_cells(context: JobContext) -> None:
         context.progress(done, total, "The cells are being measured.")
     classifier = _cell_classifier(settings)
     if classifier is not None:
-        places = [(outline.centre_px, outline.diameter_px) for outline in outlines]
-        crops = [network_input(pixels, place, maker.white, classifier) for place in places]
+        spec = classifier.manifest.preprocess
+        places = map(place_of, outlines)
+        crops = [cut_for_network(pixels, place, maker.white, spec) for place in places]
         for first, batch in _read_batches(classifier, crops):
             for row, reading in zip(rows[first:], batch, strict=False):
                 row |= _reading_of(reading, classifier)
@@ -197,8 +199,8 @@ def name_cells(context: JobContext) -> None:
         return
     pixels = original(analysis, settings)
     white = white_point(pixels)
-    places = [((cell.row_px, cell.col_px), cell.diameter_px) for cell in drawn]
-    crops = [network_input(pixels, place, white, classifier) for place in places]
+    spec = classifier.manifest.preprocess
+    crops = [cut_for_network(pixels, place_of_row(cell), white, spec) for cell in drawn]
     named: list[dict[str, Any]] = []
     for first, batch in _read_batches(classifier, crops):
         named += [_reading_of(reading, classifier) for reading in batch]
@@ -221,6 +223,11 @@ def _field_of(context: JobContext) -> Analysis:
     if analysis is None:
         raise NotFound("The field whose cells were to be read is not there.")
     return analysis
+
+
+def place_of_row(cell: Cell) -> CellPlace:
+    """Where a stored cell stands in its field."""
+    return CellPlace((cell.row_px, cell.col_px), cell.diameter_px, cell.nucleus)
 
 
 def original(analysis: Analysis, settings: Settings) -> NDArray[np.uint8]:
@@ -246,23 +253,6 @@ def loaded(models_dir: Path, name: str, version: str) -> Classifier:
     # The worker is alone on its cores or gives way; all of them are used.
     threads = min(4, os.cpu_count() or 1)
     return registry.load_classifier(models_dir, name, version, threads=threads)
-
-
-def network_input(
-    pixels: NDArray[np.uint8],
-    place: tuple[tuple[float, float], float],
-    white: NDArray[np.float64],
-    classifier: Classifier,
-) -> NDArray[np.uint8]:
-    """Cut the cell at a place (row and column, diameter) as its network reads it."""
-    spec = classifier.manifest.preprocess
-    return cut_cell(
-        pixels,
-        *place,
-        white=white,
-        context=spec.cell_context or CONTEXT,
-        side_px=spec.input_px,
-    )
 
 
 def _read_batches(
