@@ -187,6 +187,23 @@ def test_turns_and_an_added_border_leave_the_count() -> None:
     assert find_cells(np.asarray(wider, np.uint8)).segmentation.count == count
 
 
+def test_pale_cytoplasm_belongs_to_the_cell_of_dark_lobes() -> None:
+    """A segmented neutrophil: two dark lobes in a body that is hardly stained."""
+    shape = (200, 200)
+    body = disc(shape, (100, 100), 52)
+    pixels = np.full((*shape, 3), (238, 236, 240), np.uint8)
+    pixels[body] = (214, 200, 222)
+    for centre in ((84, 92), (120, 108)):
+        pixels[disc(shape, centre, 17)] = (70, 25, 110)
+    # A dark neighbour at the edge sets no threshold for the cell in the middle.
+    pixels[disc(shape, (20, 185), 40)] = (60, 20, 100)
+    noise = np.random.default_rng(4).normal(0, 2.5, pixels.shape)
+    pixels = np.clip(cv2.GaussianBlur(pixels, (0, 0), 1.0) + noise, 0, 255).astype(np.uint8)
+    outline = outline_middle_cell(pixels)
+    assert outline is not None
+    assert dice(outline.place(outline.cell, shape), body) > 0.93
+
+
 REFERENCE = (1.06, 2.01, 0.31)
 
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from utils.imaging.nuclei import FloatImage, RGBImage, optical_density
+from utils.imaging.nuclei import BoolImage, FloatImage, RGBImage, optical_density
 from utils.imaging.outline import CellOutline, ellipse, fill_holes, nucleus_in
 from utils.imaging.watershed import Segmentation
 
@@ -26,8 +26,11 @@ DIRECTIONS = 48
 # The body reaches this far beyond the fitted circle, in radii; it is cut off
 # from threads and neighbours by an opening of this many radii.
 REACH, OPENING = 1.18, 0.15
-# Bounds of the optical density that parts the cell from the background.
-PALEST, DARKEST = 0.05, 0.25
+# Bounds of the optical density that parts the cell from the background, and its share of the
+# darkest stain: without it dark nuclei beside pale cytoplasm would part nucleus from cell. Where
+# the body fills less of the fitted circle than `LEAST_FILL`, it is read at `PALER` at most.
+PALEST, DARKEST, PALER = 0.05, 0.25, 0.16
+SHARE_OF_DARKEST, DARKEST_QUANTILE, LEAST_FILL = 0.16, 0.97, 0.6
 # A picture is a tile where its cell's diameter is at least this share of the
 # shorter side, the typical nucleus's at least that, and the picture no larger
 # than this. Measured: cells of `marrow7` and `wbc_masks` from 0.27 on (2nd
@@ -68,16 +71,25 @@ def outline_middle_cell(pixels: RGBImage) -> CellOutline | None:
     rows, cols = np.ogrid[: work.shape[0], : work.shape[1]]
     away = np.hypot(rows - row * work.shape[0], cols - col * work.shape[1])
     reach_px = radius * longer * zoom
+    cell = _body(stain, level, away, reach_px)
+    if np.count_nonzero(cell) < LEAST_FILL * np.count_nonzero(away < reach_px):
+        cell = _body(stain, min(level, PALER), away, reach_px)
+    if not cell.any():
+        return None
+    green = np.ascontiguousarray(density[..., 1])
+    return CellOutline(0.0, 0.0, zoom, cell, nucleus_in(cell, green))
+
+
+def _body(stain: FloatImage, level: float, away: NDArray[np.float64], reach_px: float) -> BoolImage:
+    """What is stained within the fitted circle and hangs together with its middle."""
     body = ((stain > level) & (away < REACH * reach_px)).astype(np.uint8)
-    body = cv2.morphologyEx(body, cv2.MORPH_OPEN, ellipse(max(1, round(OPENING * reach_px))))
-    count, pieces = cv2.connectedComponents(body)
+    disc = ellipse(max(1, round(OPENING * reach_px)))
+    count, pieces = cv2.connectedComponents(cv2.morphologyEx(body, cv2.MORPH_OPEN, disc))
     within = np.bincount(pieces[away < 0.8 * reach_px], minlength=count)
     within[0] = 0
     if not within.any():
-        return None
-    cell = fill_holes(np.asarray(pieces == within.argmax()))
-    green = np.ascontiguousarray(density[..., 1])
-    return CellOutline(0.0, 0.0, zoom, cell, nucleus_in(cell, green))
+        return np.zeros_like(body, np.bool_)
+    return fill_holes(np.asarray(pieces == within.argmax()))
 
 
 def outline_if_tile(pixels: RGBImage, segmentation: Segmentation) -> CellOutline | None:
@@ -121,8 +133,9 @@ def _stain(density: FloatImage) -> tuple[FloatImage, float]:
     """How strongly anything is stained, and the level that parts it from nothing."""
     stain = cv2.GaussianBlur(density.max(axis=2), (0, 0), 0.008 * max(density.shape))
     steps = np.minimum(stain * 500.0, 250.0).astype(np.uint8)
-    otsu = cv2.threshold(steps, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)[0]
-    return np.asarray(stain, np.float32), float(np.clip(otsu / 500.0, PALEST, DARKEST))
+    otsu = cv2.threshold(steps, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)[0] / 500.0
+    level = min(otsu, SHARE_OF_DARKEST * float(np.quantile(stain, DARKEST_QUANTILE)))
+    return np.asarray(stain, np.float32), float(np.clip(level, PALEST, DARKEST))
 
 
 def _fit(pixels: RGBImage) -> tuple[float, float, float] | None:
@@ -133,7 +146,8 @@ def _fit(pixels: RGBImage) -> tuple[float, float, float] | None:
     stain, level = _stain(optical_density(small))
     if not (stain > level).any():
         return None
-    soft = np.clip(stain / (2.0 * level), 0.0, 1.0).astype(np.float32)
+    # The circle is that of the whole cell: its cytoplasm weighs as much as its nucleus.
+    soft = np.clip(stain / (2.0 * min(level, PALER)), 0.0, 1.0).astype(np.float32)
     height, width = soft.shape
     rows, cols = np.meshgrid(
         OFFSETS * SEARCH_PX + (height - 1) / 2, OFFSETS * SEARCH_PX + (width - 1) / 2, indexing="ij"
