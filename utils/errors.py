@@ -129,3 +129,15 @@ class DatasetInvalid(MarrowFindError):
     """A folder of images is not laid out as a data set."""
 
     default_code = "dataset_invalid"
+
+
+class CorpusInvalid(MarrowFindError):
+    """The tutor's passages do not hold together: a fault of the installation."""
+
+    default_code = "corpus_invalid"
+
+
+class EndpointFailed(MarrowFindError):
+    """The language network that writes the tutor's answers gave none that can be used."""
+
+    default_code = "endpoint_failed"

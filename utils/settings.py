@@ -135,6 +135,20 @@ class Settings(BaseSettings):
         description="How long a worker told to stop goes on with a job, seconds.",
     )
 
+    tutor_endpoint: str = Field(
+        "", description="OpenAI-compatible address that writes the tutor's answers; empty: none."
+    )
+    tutor_network: str = Field(
+        "", max_length=120, description="Name of the language network at that address."
+    )
+    tutor_key: str = Field("", repr=False, description="Bearer token for that address.")
+    tutor_seconds: float = Field(
+        20, ge=1, le=100, description="Longest wait for that address's whole answer, seconds."
+    )
+    tutor_questions_per_minute: int = Field(
+        30, ge=1, description="Questions to the tutor from one person in one minute."
+    )
+
     public_url: str = Field(
         "", description="Address under which others reach the site; printed in QR codes."
     )
@@ -160,7 +174,7 @@ class Settings(BaseSettings):
     def _absolute(cls, folder: Path) -> Path:
         return PROJECT_ROOT / folder.expanduser()
 
-    @field_validator("public_url")
+    @field_validator("public_url", "tutor_endpoint")
     @classmethod
     def _address(cls, address: str) -> str:
         address = address.rstrip("/")
@@ -195,6 +209,12 @@ class Settings(BaseSettings):
     def _strong_hashes(self) -> Settings:
         if self.password_rounds < LEAST_PASSWORD_ROUNDS and not self.testing:
             raise ValueError(f"password_rounds: at least {LEAST_PASSWORD_ROUNDS} were expected")
+        return self
+
+    @model_validator(mode="after")
+    def _named_network(self) -> Settings:
+        if self.tutor_endpoint and not self.tutor_network:
+            raise ValueError("tutor_network: the name of a network was expected beside the address")
         return self
 
     @property

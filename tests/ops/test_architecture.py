@@ -21,9 +21,10 @@ MAY_IMPORT = {
     "networks": {"errors", "imaging"},
     "records": {"errors", "settings"},
     "reports": {"errors"},
-    "workflow": {"errors", "settings", "imaging", "networks", "records", "reports"},
+    "tutor": {"errors"},
+    "workflow": {"errors", "settings", "imaging", "networks", "records", "reports", "tutor"},
     "jobs": {"errors", "settings", "imaging", "networks", "records", "reports", "workflow"},
-    "web": {"errors", "settings", "imaging", "networks", "records", "reports", "workflow"},
+    "web": {"errors", "settings", "imaging", "networks", "records", "reports", "tutor", "workflow"},
     "cli": {
         "errors",
         "settings",
@@ -31,12 +32,13 @@ MAY_IMPORT = {
         "networks",
         "records",
         "reports",
+        "tutor",
         "workflow",
         "web",
         "jobs",
     },
 }
-PURE = {"imaging", "reports"}
+PURE = {"imaging", "reports", "tutor"}
 NOT_IN_PURE_ROOMS = {
     "flask",
     "sqlalchemy",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
-from utils.cli import analyse, audit, bench, cells, jobs, network, users
+from utils.cli import analyse, audit, bench, cells, jobs, network, tutor, users
 
 _COMMANDS = (
     users.group,
@@ -12,6 +12,7 @@ _COMMANDS = (
     network.group,
     cells.group,
     jobs.group,
+    tutor.group,
     analyse.command,
     bench.command,
 )

@@ -34,15 +34,16 @@ class CellStrength:
 
     outlier: float = 0.03
     empty: float = 0.04
-    swap: float = 0.25
+    swap: float = 0.35
     stain_mix: float = 0.4
     density: float = 0.8
     channel_mix: float = 0.6
-    grey: float = 0.35
+    grey: float = 0.3
+    fade: float = 0.2
     light: float = 0.5
     optics: float = 0.4
     coarse: float = 0.35
-    scale: tuple[float, float] = (0.8, 1.3)
+    scale: tuple[float, float] = (0.8, 1.25)
     shift: float = 0.06
 
 
@@ -176,14 +177,20 @@ class Cells:
                 haematoxylin, eosin = rng.uniform(0.55, 1.6, 2)
                 pixels = counterfactual.scale_stains(pixels, haematoxylin=haematoxylin, eosin=eosin)
         if rng.random() < strength.channel_mix:
-            mixing = np.eye(3) + rng.normal(0.0, 0.15, (3, 3))
+            mixing = np.eye(3) + rng.normal(0.0, rng.uniform(0.05, 0.3), (3, 3))
             pixels = counterfactual.mix_densities(pixels, mixing.astype(np.float32))
         if rng.random() < strength.light:
             gains = np.exp(rng.normal(0.0, 0.05) + rng.normal(0.0, 0.04, 3))
             table = np.clip(np.arange(256.0)[:, None] * gains[None], 0, 255).astype(np.uint8)
             pixels = np.asarray(cv2.LUT(pixels, table[None]), np.uint8)
-        if rng.random() < strength.grey:
+        dice = rng.random()
+        if dice < strength.grey:
             pixels = counterfactual.grey(pixels)
+        elif dice < strength.grey + strength.fade:
+            kept = rng.uniform(0.1, 0.9)
+            pixels = np.asarray(
+                cv2.addWeighted(pixels, kept, counterfactual.grey(pixels), 1 - kept, 0), np.uint8
+            )
         return pixels
 
     def _degrade(self, pixels: RGBImage, rng: np.random.Generator) -> RGBImage:

@@ -9,6 +9,7 @@ from utils.records.hand_counts import HandCount
 from utils.records.jobs import Job
 from utils.records.labels import LabelEvent
 from utils.records.reports import ReportVersion
+from utils.records.tutoring import TutorConversation, TutorTurn
 from utils.records.users import SignIn, User
 
 __all__ = [
@@ -23,6 +24,8 @@ __all__ = [
     "LabelEvent",
     "ReportVersion",
     "SignIn",
+    "TutorConversation",
+    "TutorTurn",
     "User",
     "db",
 ]

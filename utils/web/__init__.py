@@ -20,6 +20,7 @@ from utils.web import (
     reports,
     scale,
     start,
+    tutor,
 )
 from utils.web.errors import init_errors
 from utils.web.security import init_security
@@ -39,6 +40,7 @@ _SUBJECTS = (
     scale,
     reports,
     networks,
+    tutor,
     about,
     health,
 )

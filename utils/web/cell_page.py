@@ -145,7 +145,7 @@ def describe_cell(analysis: Analysis, cell: Cell, query: Mapping[str, str]) -> d
         "flags": wording.flag_texts(flags),
         "bars": labels.bars(cell.probabilities, cell.top_code),
         "measures": [
-            (column.header, _shown(value), column.definition)
+            (column.name, column.header, _shown(value), column.definition)
             for column in COLUMNS
             if (value := measures.get(column.name)) is not None
         ],
@@ -255,6 +255,7 @@ def _classes(cells: Sequence[Cell], labels: LabelSet) -> list[dict[str, Any]]:
     confirmed = Counter(cell.reviewed_code for cell in reviewed)
     rows = [
         {
+            "code": label.code,
             "name": label.name,
             "colour": label.colour,
             "network": counts[label.code],
@@ -262,8 +263,8 @@ def _classes(cells: Sequence[Cell], labels: LabelSet) -> list[dict[str, Any]]:
         }
         for label in labels.labels
     ]
-    unnamed = {"name": wording.UNCLASSIFIABLE, "colour": None, "network": counts[UNNAMED]}
-    return [*rows, unnamed | {"confirmed": 0}]
+    unnamed = {"code": None, "name": wording.UNCLASSIFIABLE, "colour": None}
+    return [*rows, unnamed | {"network": counts[UNNAMED], "confirmed": 0}]
 
 
 def _distance(analysis: Analysis, cells: Sequence[Cell]) -> dict[str, int]:

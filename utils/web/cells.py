@@ -24,7 +24,7 @@ from utils.web.cell_page import cell_section, describe_cell, describe_state
 from utils.web.labels import cell_label_set
 from utils.web.security import limiter
 from utils.web.services import services
-from utils.web.views import analysis_of, me
+from utils.web.views import analysis_of, me, note_view
 from utils.workflow import access, cell_heat, pictures, read
 from utils.workflow.scale import in_micrometres
 
@@ -72,8 +72,14 @@ def show(public_id: str, number: int) -> str:
     """Show one cell: its picture, its class, its measurements, the field's evidence for it."""
     analysis = analysis_of(public_id)
     cell = read.find_cell(db.session(), analysis, number)
-    page = describe_cell(analysis, cell, request.args)
-    return render_template("cells/show.html", analysis=analysis, cell=cell, **page)
+    page = render_template(
+        "cells/show.html",
+        analysis=analysis,
+        cell=cell,
+        **describe_cell(analysis, cell, request.args),
+    )
+    note_view("analysis", public_id)
+    return page
 
 
 @blueprint.get("/analyses/<public_id>/cells/<int:number>/heatmap-<code>-<colour_map>.png")
@@ -84,13 +90,14 @@ def heatmap(public_id: str, number: int, code: str, colour_map: str) -> Response
     cell = read.find_cell(db.session(), analysis, number)
     if code not in cell.probabilities or colour_map not in pictures.COLOUR_MAPS:
         raise NotFound("There is no such heatmap of this cell.")
-    cams = cell_heat.maps_of(analysis, cell, services().settings)
+    cams, share = cell_heat.maps_of(analysis, cell, services().settings)
     drawn = pictures.heatmap_png(
         cams[list(cell.probabilities).index(code)],
         ceiling=pictures.shared_ceiling(cams),
         width_px=pictures.HEATMAP_SIDE_PX,
         height_px=pictures.HEATMAP_SIDE_PX,
         colour_map=colour_map,
+        share=share,
     )
     response = Response(drawn, mimetype="image/png")
     response.headers["Cache-Control"] = _KEEP

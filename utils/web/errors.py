@@ -32,6 +32,8 @@ STATUS: Final[dict[type[errors.MarrowFindError], int]] = {
     errors.InvalidInput: 422,
     errors.Throttled: 429,
     errors.DatasetInvalid: 422,
+    errors.EndpointFailed: 503,
+    errors.CorpusInvalid: 500,
     errors.MarrowFindError: 500,
 }
 RETRY_AFTER_S: Final[dict[type[errors.MarrowFindError], int]] = {

@@ -24,7 +24,9 @@ def has_maps(cell: Cell, settings: Settings) -> bool:
     return (folder / GRAPH).is_file()
 
 
-def maps_of(analysis: Analysis, cell: Cell, settings: Settings) -> NDArray[np.float32]:
+def maps_of(
+    analysis: Analysis, cell: Cell, settings: Settings
+) -> tuple[NDArray[np.float32], float]:
     """Grad-CAM of every class on the crop that the network read.
 
     Parameters
@@ -38,6 +40,9 @@ def maps_of(analysis: Analysis, cell: Cell, settings: Settings) -> NDArray[np.fl
     -------
     cams : (C, h, w) ndarray of float32
         In the order of the cell's probabilities; not negative.
+    share : float
+        Part of the maps' width, in their middle, that the cell's stored picture shows: the
+        network may have read more of the surroundings.
 
     Raises
     ------
@@ -49,9 +54,10 @@ def maps_of(analysis: Analysis, cell: Cell, settings: Settings) -> NDArray[np.fl
     assert cell.network_name is not None
     assert cell.network_version is not None
     classifier = read.loaded(settings.models_dir, cell.network_name, cell.network_version)
-    if classifier.manifest.preprocess.cell_context != CONTEXT:
-        raise NetworkUnavailable("This network reads another part of the cell than is shown.")
-    pixels = read.original(analysis, settings)
     spec = classifier.manifest.preprocess
+    context = spec.cell_context or 0.0
+    if context < CONTEXT:
+        raise NetworkUnavailable("This network reads less of the cell than is shown.")
+    pixels = read.original(analysis, settings)
     crop = cut_for_network(pixels, read.place_of_row(cell), white_point(pixels), spec)
-    return classifier.forward(crop).cams
+    return classifier.forward(crop).cams, CONTEXT / context

@@ -64,7 +64,13 @@ def shared_ceiling(cams: Sequence[Sequence[Sequence[float]]] | NDArray[np.float3
 
 
 def heatmap_png(
-    cam: NDArray[np.float32], *, ceiling: float, width_px: int, height_px: int, colour_map: str
+    cam: NDArray[np.float32],
+    *,
+    ceiling: float,
+    width_px: int,
+    height_px: int,
+    colour_map: str,
+    share: float = 1.0,
 ) -> bytes:
     """Draw the heatmap of one class as a picture of its own, to be laid over the field.
 
@@ -78,10 +84,15 @@ def heatmap_png(
         Size of the field; the picture has its shape, and at most `HEATMAP_SIDE_PX` a side.
     colour_map : str
         One of `COLOUR_MAPS`.
+    share : float
+        Part of the map's width and height that is drawn, from its middle.
     """
-    size = _fitting(width_px, height_px, HEATMAP_SIDE_PX)
+    width, height = _fitting(width_px, height_px, HEATMAP_SIDE_PX)
     scaled = cam * (255.0 / ceiling) if ceiling > 0 else np.zeros_like(cam)
-    level = cv2.resize(scaled.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
+    whole = max(width, round(width / share)), max(height, round(height / share))
+    level = cv2.resize(scaled.astype(np.float32), whole, interpolation=cv2.INTER_LINEAR)
+    left, top = (whole[0] - width) // 2, (whole[1] - height) // 2
+    level = level[top : top + height, left : left + width]
     image = Image.fromarray(np.clip(level + 0.5, 0, 255).astype(np.uint8))
     image.putpalette(overlay.colour_map(colour_map).astype(np.uint8).tobytes())
     return _png(image)

@@ -181,6 +181,11 @@ CORRECTION_REASONS: tuple[tuple[str, str], ...] = (
 )
 
 
+def known_flags() -> frozenset[str]:
+    """Codes of all flags that have a text."""
+    return frozenset(_FLAGS)
+
+
 def flag_text(code: str) -> Flag:
     """Look a flag up; an unknown code is shown as it is rather than hidden."""
     known = _FLAGS.get(code)

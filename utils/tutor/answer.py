@@ -1,0 +1,179 @@
+"""A short answer from the passages that were found, each sentence with its passage."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from utils.tutor import scope, words
+from utils.tutor.passages import Passage
+from utils.tutor.retrieval import Asked, Hit, Index
+
+Kind = Literal["answer", "refused", "unknown"]
+
+# Fitted on the development half of the question set (`tests/tutor/questions`).
+LEAST_COVERAGE: Final = 0.5
+LEAST_COVERAGE_NAMED: Final = 0.3
+MOST_PASSAGES: Final = 3
+_NEAR: Final = 0.6
+_SENTENCE: Final = re.compile(r"(?<=[.!?])\s+(?=[A-Z“0-9])")
+
+UNKNOWN: Final = (
+    "I don't know: nothing in my passages answers this. I know marrow cells and their stages, "
+    "counting rules, stains and artefacts, B-ALL image classes, and this program's pages."
+)
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """A piece of an answer and the passages that it rests on.
+
+    Attributes
+    ----------
+    text : str
+    cites : tuple of int
+        Numbers of passages, from 1, in the order of `Answer.cited`.
+    """
+
+    text: str
+    cites: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the tutor says.
+
+    Attributes
+    ----------
+    kind : {"answer", "refused", "unknown"}
+    paragraphs : tuple of Paragraph
+    cited : tuple of str
+        Names of passages.
+    near : tuple of str
+        Topics to read next, or that come nearest where nothing fits.
+    writer : str
+        ``embedded``, or the name of the language network at the endpoint.
+    note : str
+        One line on how it was made, where that is not as set.
+    """
+
+    kind: Kind
+    paragraphs: tuple[Paragraph, ...]
+    cited: tuple[str, ...] = ()
+    near: tuple[str, ...] = ()
+    writer: str = "embedded"
+    note: str = ""
+
+    @property
+    def text(self) -> str:
+        """All paragraphs, with the numbers of their passages."""
+        return "\n\n".join(
+            p.text + "".join(f" [{number}]" for number in p.cites) for p in self.paragraphs
+        )
+
+
+@dataclass(frozen=True)
+class Found:
+    """A question as understood, and the passages for it; none where nothing fits.
+
+    Attributes
+    ----------
+    asked : Asked
+    refusal : str or None
+        Why it is not answered.
+    hits : tuple of Hit
+        The passages an answer may rest on.
+    best : tuple of Hit
+        The first of all, whether they fit or not.
+    """
+
+    asked: Asked
+    refusal: scope.Refused | None
+    hits: tuple[Hit, ...]
+    best: tuple[Hit, ...] = ()
+
+
+def find(index: Index, question: str, before: Sequence[Asked] = ()) -> Found:
+    """Understand a question and look its passages up.
+
+    Parameters
+    ----------
+    index : Index
+    question : str
+    before : sequence of Asked
+        What was asked earlier in the conversation, in order.
+
+    Returns
+    -------
+    found : Found
+    """
+    asked = index.understand(question, before)
+    refusal = scope.refusal(question)
+    if refusal is not None:
+        return Found(asked, refusal, ())
+    hits = index.search(asked)
+    if not hits or not _fits(index, asked, hits[0]):
+        return Found(asked, None, (), tuple(hits[:MOST_PASSAGES]))
+    return Found(asked, None, tuple(hits[:MOST_PASSAGES]), tuple(hits[:MOST_PASSAGES]))
+
+
+def compose(index: Index, found: Found) -> Answer:
+    """Write the embedded answer.
+
+    Returns
+    -------
+    answer : Answer
+    """
+    if found.refusal is not None:
+        return Answer("refused", (Paragraph(scope.SENTENCES[found.refusal]),))
+    if not found.hits:
+        near = tuple(dict.fromkeys(hit.passage.topic for hit in found.best))
+        return Answer("unknown", (Paragraph(UNKNOWN),), near=near)
+    used = _used(found)
+    paragraphs = tuple(
+        Paragraph(_excerpt(hit.passage, found.asked, whole=number == 1), (number,))
+        for number, hit in enumerate(used, start=1)
+    )
+    topics = dict.fromkeys(hit.passage.topic for hit in used)
+    further = dict.fromkeys(
+        see for topic in topics for see in index.corpus.topics[topic].see if see not in topics
+    )
+    return Answer(
+        "answer", paragraphs, tuple(hit.passage.name for hit in used), near=tuple(further)[:5]
+    )
+
+
+def _fits(index: Index, asked: Asked, best: Hit) -> bool:
+    if not asked.words or asked.dangling:
+        return False
+    if asked.topics:
+        held = max(best.coverage, index.coverage_of_topics(asked))
+        return held >= LEAST_COVERAGE_NAMED
+    return best.coverage >= LEAST_COVERAGE
+
+
+def _used(found: Found) -> list[Hit]:
+    """The passages that are written out: those near the best, each topic's side once."""
+    best = found.hits[0]
+    used = [best]
+    for hit in found.hits[1:]:
+        if hit.score < _NEAR * best.score:
+            continue
+        # A summary after the side that was asked for says what is known already.
+        if hit.passage.section == "summary" and hit.passage.topic == best.passage.topic:
+            continue
+        used.append(hit)
+    return used
+
+
+def _excerpt(passage: Passage, asked: Asked, *, whole: bool) -> str:
+    """The passage, or of a further one its sentence nearest to the question and the one before."""
+    sentences = _SENTENCE.split(passage.text)
+    if whole or len(sentences) <= 2:
+        return passage.text
+    wanted = set(asked.words)
+    held = [len(wanted & set(words.content_words(sentence))) for sentence in sentences]
+    best = max(range(len(sentences)), key=lambda i: (held[i], -i))
+    return sentences[0] if best == 0 else f"{sentences[0]} {sentences[best]}"

@@ -1,0 +1,148 @@
+"""From what a person types to the words that passages are found by."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+import unicodedata
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+# Written in many ways; each becomes one word, in questions and passages alike.
+_FORMS: Final[tuple[tuple[re.Pattern[str], str], ...]] = tuple(
+    (re.compile(pattern), word)
+    for pattern, word in (
+        (r"\bn\s?[:/]\s?c\b(?:[ -]ratio\b)?|\bnc[ -]ratio\b", " ncratio "),
+        (r"\bnucle(?:ar|us)[ -](?:to[ -])?cytoplasm(?:ic)?[ -]ratio\b", " ncratio "),
+        (r"\bm\s?[:/]\s?e\b(?:[ -]ratio\b)?", " meratio "),
+        (r"\bmyeloid\s?(?:[:/]|to|-)\s?erythroid\b(?:[ -]ratio\b)?", " meratio "),
+        (r"\bgrad[ -]?cam\b", " gradcam "),
+        (r"\bmu[ -](?:heavy[ -])?chain", " muchain "),
+        (r"\b(cd|hla)[ -](\d+|dr)\b", r" \1\2 "),
+        (r"\bb[ -]?(iii|ii|iv|i)\b", r" egilb\1 "),
+        (r"\b(?:b|t)[ -]all\b", " lymphoblasticleukaemia "),
+        (
+            r"\bacute (?:b[ -]?|t[ -]?)?lympho(?:blastic|cytic|id) leuka?emia\b",
+            " lymphoblasticleukaemia ",
+        ),
+        (r"\bacute promyelocytic leuka?emia\b", " apl "),
+        (r"\bacute myeloid leuka?emia\b", " aml "),
+        (r"\b(\d+)\s?%|\b(\d+) ?(?:per ?cent|pct)\b", r" \1\2 percent "),
+        (r"%", " percent "),
+        (r"\bout[ -]of[ -]distribution\b", " ood "),
+        (r"\bq[ -]?r\b", " qr "),
+    )
+)  # fmt: skip
+_TOKEN: Final = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
+_LISTS: Final = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+_STOP: Final = frozenset(_LISTS["stop"].split())
+_SAME: Final = {word: line.split()[0] for line in _LISTS["same"] for word in line.split()}
+
+
+def plain(text: str) -> str:
+    """Lower case, without accents, one space between words."""
+    text = text.replace("µ", "u").replace("μ", "u").replace("ß", "ss").replace("’", "'")
+    decomposed = unicodedata.normalize("NFKD", text.casefold())
+    return " ".join("".join(c for c in decomposed if not unicodedata.combining(c)).split())
+
+
+def stem(word: str) -> str:
+    """Take the plural and the commonest endings off.
+
+    Coarser than a linguist's stemmer on purpose: the same is done to passages and questions.
+    """
+    same = _SAME.get(word)
+    if same is not None:
+        return same
+    for ending, least, instead in (
+        ("ies", 5, "y"),
+        ("sses", 6, "ss"),
+        ("oses", 6, "osis"),
+        ("es", 5, "e"),
+        ("s", 4, ""),
+    ):
+        if word.endswith(ending) and len(word) >= least and not word.endswith(("ss", "us", "is")):
+            word = word[: -len(ending)] + instead
+            break
+    return _SAME.get(word, word)
+
+
+def raw_words(text: str) -> list[str]:
+    """Words as they were typed, in their order, each in one spelling; none is left out."""
+    text = plain(text)
+    text = text.replace("'s ", " ")
+    for pattern, word in _FORMS:
+        text = pattern.sub(word, text)
+    found: list[str] = []
+    for token in _TOKEN.findall(text.replace("'", "")):
+        found.append(token.replace("-", ""))
+        found += token.split("-") if "-" in token else []
+    return found
+
+
+def is_stop(word: str) -> bool:
+    """Whether a word says nothing of what is asked."""
+    return word in _STOP or (len(word) < 2 and not word.isdigit())
+
+
+def content_words(text: str) -> list[str]:
+    """Stemmed words that carry meaning, in their order.
+
+    Returns
+    -------
+    words : list of str
+    """
+    return [stem(word) for word in raw_words(text) if not is_stop(word)]
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that a misspelt one most likely means, or None.
+
+    Parameters
+    ----------
+    word : str
+        Five letters or more; the first letter is taken to be right.
+    known : iterable of str
+
+    Returns
+    -------
+    meant : str or None
+        At an edit distance of 1, of 2 from eight letters on; a swap of neighbours is one edit.
+    """
+    if len(word) < 5 or not word.isalpha():
+        return None
+    most = 1 if len(word) < 8 else 2
+    best: tuple[int, str] | None = None
+    for candidate in known:
+        if (
+            candidate[:1] != word[:1]
+            or abs(len(candidate) - len(word)) > most
+            or len(candidate) < 5
+        ):
+            continue
+        distance = edits(word, candidate, most)
+        if distance <= most and (best is None or (distance, candidate) < best):
+            best = (distance, candidate)
+    return best[1] if best else None
+
+
+def edits(a: str, b: str, most: int) -> int:
+    """Optimal-string-alignment distance, or `most` + 1 where it is larger.
+
+    References
+    ----------
+    .. [1] Damerau (1964), doi:10.1145/363958.363994
+    """
+    before: list[int] = []
+    row = list(range(len(b) + 1))
+    for i, left in enumerate(a, start=1):
+        after = [i] + [0] * len(b)
+        for j, right in enumerate(b, start=1):
+            after[j] = min(row[j] + 1, after[j - 1] + 1, row[j - 1] + (left != right))
+            if i > 1 and j > 1 and left == b[j - 2] and a[i - 2] == right:
+                after[j] = min(after[j], before[j - 2] + 1)
+        if min(after) > most:
+            return most + 1
+        before, row = row, after
+    return row[-1]
