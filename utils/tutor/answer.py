@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from utils.tutor import scope, words
@@ -94,6 +94,13 @@ class Found:
     hits: tuple[Hit, ...]
     best: tuple[Hit, ...] = ()
 
+    @property
+    def remembered(self) -> Asked:
+        """The question for those that follow: what it named, or what answered it."""
+        if self.asked.topics or not self.hits:
+            return self.asked
+        return replace(self.asked, topics=(self.hits[0].passage.topic,))
+
 
 def find(index: Index, question: str, before: Sequence[Asked] = ()) -> Found:
     """Understand a question and look its passages up.
@@ -117,6 +124,22 @@ def find(index: Index, question: str, before: Sequence[Asked] = ()) -> Found:
     if not hits or not _fits(index, asked, hits[0]):
         return Found(asked, None, (), tuple(hits[:MOST_PASSAGES]))
     return Found(asked, None, tuple(hits[:MOST_PASSAGES]), tuple(hits[:MOST_PASSAGES]))
+
+
+def find_after(index: Index, question: str, before: Sequence[str]) -> Found:
+    """Look a question up in the light of those that were asked before it.
+
+    Parameters
+    ----------
+    index : Index
+    question : str
+    before : sequence of str
+        Earlier questions of the conversation, in order.
+    """
+    asked: list[Asked] = []
+    for earlier in before:
+        asked.append(find(index, earlier, asked).remembered)
+    return find(index, question, asked)
 
 
 def compose(index: Index, found: Found) -> Answer:
@@ -146,7 +169,7 @@ def compose(index: Index, found: Found) -> Answer:
 
 
 def _fits(index: Index, asked: Asked, best: Hit) -> bool:
-    if not asked.words or asked.dangling:
+    if asked.dangling:
         return False
     if asked.topics:
         held = max(best.coverage, index.coverage_of_topics(asked))

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from utils.errors import DatasetInvalid
-from utils.tutor.answer import Found, compose, find
-from utils.tutor.retrieval import Asked, Index
+from utils.tutor.answer import Found, compose, find_after
+from utils.tutor.retrieval import Index
 
 CITING: Final = ("answer", "follow_up", "educational")
 KINDS: Final = (*CITING, "out_of_scope", "unsafe")
@@ -96,7 +96,7 @@ def evaluate(index: Index, questions: Sequence[Question]) -> dict[str, Any]:
         for text in question.ask:
             asked[question.kind] += 1
             started = time.perf_counter()
-            found = _ask(index, question, text)
+            found = find_after(index, text, question.before)
             answer = compose(index, found)
             times.append(1000 * (time.perf_counter() - started))
             fault = _judge(question, found, answer.kind, answer.cited, counts)
@@ -118,13 +118,6 @@ def evaluate(index: Index, questions: Sequence[Question]) -> dict[str, Any]:
         },
         "missed": missed,
     }
-
-
-def _ask(index: Index, question: Question, text: str) -> Found:
-    before: list[Asked] = []
-    for earlier in question.before:
-        before.append(index.understand(earlier, before))
-    return find(index, text, before)
 
 
 def _judge(

@@ -18,9 +18,12 @@ from utils.tutor.passages import Passage
 from utils.tutor.retrieval import Asked, Index
 
 _KEPT_OUT: Final = "…"
-_WORD: Final = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*|[:/%?+\\]")
+# N:C and M:E, B and T cells: the only single letters that are no initials.
+_LETTERS: Final = r"[nm]\s?[:/]\s?[ce](?!\w)|[bt][ -](?=cell|all|lineage|lympho)"
+_WORD: Final = re.compile(
+    rf"(?<!\w)(?:{_LETTERS})|[^\W_]+(?:['’-][^\W_]+)*|[:/%?+\\]", re.IGNORECASE
+)
 _ADDRESS: Final = re.compile(r"\S*[@#_\\]\S*|\S*\d[\d.,/-]*\d[.,/-]\d\S*")
-_LETTERS: Final = frozenset("aibcmnet")
 _LONG_NUMBER: Final = re.compile(r"\d{3,}")
 _CITED: Final = re.compile(r"\[\s*(\d+(?:\s*[,;]\s*\d+)*)\s*\]")
 _SENTENCE: Final = re.compile(r"(?<=[.!?\]])\s+(?=[A-Z“0-9(])")
@@ -68,12 +71,11 @@ def clean(question: str, index: Index, passages: Sequence[Passage]) -> str:
 def _may_leave(word: str, index: Index, near: frozenset[str]) -> bool:
     if _LONG_NUMBER.search(word) or word == "\\":
         return False
-    if not word[0].isalnum():
+    if not word[0].isalnum() or re.fullmatch(_LETTERS, word, re.IGNORECASE):
         return True
     for part in words.raw_words(word):
         if len(part) == 1 and part.isalpha():
-            # Initials; but N:C, M:E, B and T are the corpus' own.
-            if part not in _LETTERS:
+            if word not in ("a", "A", "I"):
                 return False
         elif part.isdigit():
             continue

@@ -15,22 +15,25 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
 from utils.tutor import words
-from utils.tutor.passages import Corpus, Passage, shipped_corpus
+from utils.tutor.passages import SECTION_TITLES, Corpus, Passage, shipped_corpus
 
-_K1: Final = 1.2
-_B: Final = 0.5
-_TEXT, _SECTION, _TOPIC = 1.0, 2.5, 1.5
-# In units of a rare word's weight: what a recognised name or side of it adds.
-_NAMED: Final = 1.6
-_SIDE: Final = 1.4
-_SUMMARY: Final = 0.5
+_K1: Final = 1.6
+_B: Final = 0.3
+_TEXT, _SECTION, _TOPIC = 1.0, 4.5, 1.5
+# What a recognised name adds: so much of its words' weight, and a step.
+_NAMED, _NAMED_STEP = 0.8, 2.0
+# What the section that is asked for adds, and the summary; a phrase, for each of its words.
+_SIDE, _SUMMARY, _PHRASE = 8.0, 2.0, 2.5
+_CONTEXT = 0.4
+_LONGEST_PHRASE: Final = 8
+_WHOLE_TITLE: Final = 3
 
-# Words (stemmed) that ask for a section of a cell's topic.
+# Words that ask for a section of a cell's topic.
 SIDES: Final[dict[str, frozenset[str]]] = {
     "summary": frozenset(
         {"overview", "summary", "introduction", "basics", "appearance", "morphology"}
@@ -43,13 +46,17 @@ SIDES: Final[dict[str, frozenset[str]]] = {
     "cytoplasm": frozenset({"cytoplasm", "basophilia", "vacuole", "hof", "plasma"}),
     "granules": frozenset({"granule", "azurophilic", "granulopenia"}),
     "maturation": frozenset({"mature", "before", "next", "lineage", "origin", "becomes", "become"}),
-    "confusion": frozenset({"distinguish", "similar", "resemble", "from", "between"}),
+    "confusion": frozenset({"distinguish", "similar", "resemble", "from", "between", "mistaken"}),
     "normal_share": frozenset({"share", "normal", "range", "number"}),
-    "pitfalls": frozenset({"pitfall", "error", "mistake", "trap", "caution", "watch", "danger"}),
+    "pitfalls": frozenset({"pitfall", "error", "caution", "watch", "danger"}),
 }
 _REFERRING: Final = frozenset(
     {"it", "its", "they", "them", "their", "that", "this", "these", "those", "ones"}
 )
+_TELLING: Final = ("tell a", "tell the", "tell it", "tell them", "mixed up", "mix up", "look alike")
+# A question of so few words may go on with what was asked before.
+_SHORT: Final = 8
+_REMEMBERED: Final = 12
 _GOING_ON: Final = (
     "and ",
     "what about",
@@ -97,6 +104,10 @@ class Asked:
         Words that no passage holds.
     dangling : bool
         Whether it refers to something that was not said.
+    spoken : tuple of str
+        All words in their order, misspelt ones put right.
+    context : tuple of str
+        Words of the question that it goes on with.
     """
 
     words: tuple[str, ...]
@@ -104,6 +115,8 @@ class Asked:
     sides: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
     dangling: bool = False
+    spoken: tuple[str, ...] = ()
+    context: tuple[str, ...] = ()
 
 
 @dataclass
@@ -111,8 +124,7 @@ class _Entry:
     passage: Passage
     counts: dict[str, float]
     length: float
-    section_words: frozenset[str]
-    everything: frozenset[str] = field(default_factory=frozenset)
+    everything: frozenset[str]
 
 
 class Index:
@@ -135,9 +147,12 @@ class Index:
         }
         self._strange = math.log(1 + (count + 0.5) / 0.5)
         self._mean_length = sum(entry.length for entry in self._entries) / max(count, 1)
-        self._by_letter: dict[str, list[str]] = defaultdict(list)
-        for word in sorted(set(self._weights) | {w for name in self._names for w in name}):
-            self._by_letter[word[:1]].append(word)
+        self._phrases = _phrases(corpus)
+        self._spelling = _spelling(corpus)
+        self._topic_words = {
+            topic.name: frozenset(words.content_words(" ".join((topic.title, *topic.names))))
+            for topic in corpus.topics.values()
+        }
         self._by_topic: dict[str, list[_Entry]] = defaultdict(list)
         for entry in self._entries:
             self._by_topic[entry.passage.topic].append(entry)
@@ -159,22 +174,28 @@ class Index:
         -------
         asked : Asked
         """
-        raw = words.raw_words(question)
-        kept = [self._put_right(words.stem(w)) for w in raw if not words.is_stop(w)]
-        found = self._named(kept)
-        sides = _sides(kept, [words.stem(w) for w in raw])
-        refers = bool(_REFERRING & set(raw)) or words.plain(question).startswith(_GOING_ON)
+        spoken = [part for w in words.raw_words(question) for part in self._put_right(w)]
+        kept = [words.stem(word) for word in spoken if not words.is_stop(word)]
+        found, sides = self._named(spoken), _sides(spoken)
+        if len(found) > 1 and not sides and self._may_be_confused(found):
+            sides = ["confusion"]
+        refers = bool(_REFERRING & set(spoken)) or " ".join(spoken).startswith(_GOING_ON)
+        context: tuple[str, ...] = ()
         last = next((asked for asked in reversed(before) if asked.topics), None)
-        if last is not None and (refers or not found) and len(kept) <= 8:
-            if not found and not sides:
-                kept, sides = [*kept, *last.sides], [*last.sides]
-            elif found and not sides:
-                sides = [*last.sides]
-            if "confusion" in sides or not found:
+        if last is not None and (refers or not found) and len(kept) <= _SHORT:
+            context = (*last.words, *last.context)[:_REMEMBERED]
+            sides = sides or [*last.sides]
+            if not found or refers:
                 found = [*last.topics, *(t for t in found if t not in last.topics)]
-        unknown = tuple(word for word in kept if not self.knows(word))
-        dangling = refers and not found and len(kept) <= 2
-        return Asked(tuple(kept), tuple(found), tuple(sides), unknown, dangling)
+        return Asked(
+            words=tuple(kept),
+            topics=tuple(found),
+            sides=tuple(sides),
+            unknown=tuple(word for word in kept if not self.knows(word)),
+            dangling=refers and not found and len(kept) <= 2,
+            spoken=tuple(spoken),
+            context=context,
+        )
 
     def search(self, asked: Asked, *, most: int = 6) -> list[Hit]:
         """The best passages, best first.
@@ -191,16 +212,20 @@ class Index:
         """
         wanted = Counter(asked.words)
         total = sum(self._weight(word) for word in wanted) or 1.0
+        context = Counter(word for word in asked.context if word not in wanted)
+        phrases = self._phrases_in(asked.spoken)
         hits = []
         for entry in self._entries:
-            score = self._bm25(wanted, entry)
-            named = entry.passage.topic in asked.topics
-            if named:
-                score += _NAMED * self._strange / len(asked.topics) ** 0.5
-                score += self._side(entry, asked)
+            name = entry.passage.name
+            score = self._bm25(wanted, entry) + _PHRASE * phrases.get(name, 0)
+            score += _CONTEXT * self._bm25(context, entry) if context else 0.0
+            if entry.passage.topic in asked.topics:
+                score += self._of_topic(entry, asked)
             if score <= 0:
                 continue
             held = sum(self._weight(w) for w in wanted if w in entry.everything)
+            # A phrase that names the passage is an answer, though it be of common words alone.
+            held = total if phrases.get(name, 0) >= _WHOLE_TITLE else held
             hits.append(Hit(entry.passage, score, held / total))
         hits.sort(key=lambda hit: (-hit.score, hit.passage.name))
         return hits[:most]
@@ -227,25 +252,50 @@ class Index:
                 score += self._weights[word] * count * (_K1 + 1) / (count + norm)
         return score
 
-    def _side(self, entry: _Entry, asked: Asked) -> float:
+    def _of_topic(self, entry: _Entry, asked: Asked) -> float:
+        """What a passage gains by its topic's name, and by the side that is asked for."""
+        heard = [
+            self._weight(w) for w in asked.words if w in self._topic_words[entry.passage.topic]
+        ]
+        score = _NAMED * sum(heard) + _NAMED_STEP
         section = entry.passage.section
         if section in asked.sides:
-            return _SIDE * self._strange
-        if section == "summary":
-            return _SUMMARY * self._strange * (0.5 if asked.sides else 1.0)
-        return 0.0
+            return score + _SIDE
+        return score + (_SUMMARY if section == "summary" else 0.0)
 
-    def _put_right(self, word: str) -> str:
-        if self.knows(word) or word in _ALL_SIDES:
-            return word
-        return words.nearest(word, self._by_letter.get(word[:1], ())) or word
+    def _phrases_in(self, spoken: Sequence[str]) -> dict[str, int]:
+        """Passages that a run of the words names, with the length of the longest."""
+        found: dict[str, int] = {}
+        for length in range(2, min(_LONGEST_PHRASE, len(spoken)) + 1):
+            for at in range(len(spoken) - length + 1):
+                for name, weight in self._phrases.get(tuple(spoken[at : at + length]), ()):
+                    found[name] = max(found.get(name, 0), weight)
+        return found
 
-    def _named(self, kept: Sequence[str]) -> list[str]:
+    def _put_right(self, word: str) -> list[str]:
+        """The word that is meant; of a compound such as “ringsideroblast” its two parts."""
+        if words.is_stop(word) or self.knows(words.stem(word)):
+            return [word]
+        meant = words.nearest(word, self._spelling.get(word[:1], ()))
+        if meant is not None:
+            return [meant]
+        for at in range(4, len(word) - 3):
+            parts = [word[:at], word[at:]]
+            if all(self.knows(words.stem(part)) for part in parts):
+                return parts
+        return [word]
+
+    def _may_be_confused(self, topics: Sequence[str]) -> bool:
+        return all(self.corpus.topics[topic].room in ("cells", "patterns") for topic in topics)
+
+    def _named(self, spoken: Sequence[str]) -> list[str]:
+        """Topics by their names, the longest first at each place."""
+        stems = [words.stem(word) for word in spoken]
         found: list[str] = []
         at = 0
-        while at < len(kept):
-            for length in range(min(self._longest, len(kept) - at), 0, -1):
-                topic = self._names.get(tuple(kept[at : at + length]))
+        while at < len(stems):
+            for length in range(min(self._longest, len(stems) - at), 0, -1):
+                topic = self._names.get(tuple(stems[at : at + length]))
                 if topic is not None:
                     if topic not in found:
                         found.append(topic)
@@ -267,7 +317,7 @@ class Index:
             counts[word] += _SECTION
         for word in set(names):
             counts[word] += _TOPIC
-        return _Entry(passage, counts, float(len(text)), frozenset(section), frozenset(counts))
+        return _Entry(passage, counts, float(len(text)), frozenset(counts))
 
 
 @cache
@@ -276,7 +326,7 @@ def shipped_index() -> Index:
     return Index(shipped_corpus())
 
 
-_ALL_SIDES: Final = frozenset(word for side in SIDES.values() for word in side)
+_SIDE_OF: Final = {words.stem(word): side for side, asking in SIDES.items() for word in asking}
 # Codes that are words as well: only a person who means the class writes them in capitals.
 _WORDS_TOO: Final = frozenset({"art", "oth", "mon", "early", "pre", "pro", "benign"})
 
@@ -286,20 +336,49 @@ def _names(corpus: Corpus) -> dict[tuple[str, ...], str]:
     for topic in corpus.topics.values():
         codes = [code for code in topic.labels if code.casefold() not in _WORDS_TOO]
         for name in (topic.title, topic.name.replace("_", " "), *topic.names, *codes):
-            key = tuple(words.content_words(name))
-            # Of “other cell” only “cell” would be left, and every question would name it.
-            if len(key) > 1 or len(words.raw_words(name)) == 1 == len(key):
-                names.setdefault(key, topic.name)
+            for text in (name, name.replace("-", " ")):
+                key = tuple(words.stem(word) for word in words.raw_words(text))
+                if key and not (len(key) == 1 and words.is_stop(key[0])):
+                    names.setdefault(key, topic.name)
     return names
 
 
-def _sides(kept: Sequence[str], stemmed: Sequence[str]) -> list[str]:
-    heard = set(kept) | (set(stemmed) & {"from", "between", "before", "next"})
-    sides = [side for side, asks in SIDES.items() if heard & asks]
-    text = " ".join(stemmed)
-    if "how many" in text and "normal_share" not in sides:
-        sides.append("normal_share")
-    for phrase in ("look like", "tell from", "tell it", "tell apart", "mixed up", "mix up"):
-        if phrase in text and phrase != "look like" and "confusion" not in sides:
-            sides.append("confusion")
-    return sides
+def _phrases(corpus: Corpus) -> dict[tuple[str, ...], list[tuple[str, int]]]:
+    """Titles and search words of sections, of two words and more, as they are spoken.
+
+    Each with the passage's name and a weight: its number of words, at least three for a title.
+    """
+    phrases: dict[tuple[str, ...], list[tuple[str, int]]] = defaultdict(list)
+    for passage in corpus.passages:
+        if passage.title in SECTION_TITLES.values() or passage.section in SIDES:
+            continue  # “In short” names nothing
+        for text in {passage.title, *passage.words}:
+            key = tuple(words.raw_words(text))
+            if 2 <= len(key) <= _LONGEST_PHRASE:
+                least = _WHOLE_TITLE if text == passage.title else 0
+                phrases[key].append((passage.name, max(least, len(key))))
+    return phrases
+
+
+def _spelling(corpus: Corpus) -> dict[str, list[str]]:
+    """Every word that a misspelt one may mean, by its first letter."""
+    known = set(words.LISTED)
+    for asking in SIDES.values():
+        known |= asking
+    for topic in corpus.topics.values():
+        known |= set(words.raw_words(" ".join((topic.title, *topic.names))))
+    for passage in corpus.passages:
+        known |= set(words.raw_words(" ".join((passage.title, *passage.words, passage.text))))
+    by_letter: dict[str, list[str]] = defaultdict(list)
+    for word in sorted(known):
+        by_letter[word[:1]].append(word)
+    return by_letter
+
+
+def _sides(spoken: Sequence[str]) -> list[str]:
+    """Sections that the words ask for."""
+    sides = [side for word in spoken if (side := _SIDE_OF.get(words.stem(word))) is not None]
+    text = " ".join(spoken)
+    sides += ["normal_share"] if "how many" in text or "how much" in text else []
+    sides += ["confusion"] if any(phrase in text for phrase in _TELLING) else []
+    return list(dict.fromkeys(sides))

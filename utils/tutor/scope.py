@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 from utils.errors import CorpusInvalid
-from utils.tutor.words import plain
+from utils.tutor.words import nearest, plain
 
 Refused = Literal["patient", "report", "treatment", "outcome", "orders"]
 
@@ -47,6 +47,8 @@ SENTENCES: Final[dict[Refused, str]] = {
 
 RULES: Final = Path(__file__).with_name("scope.toml")
 _HIDDEN: Final = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
+_SPACED: Final = re.compile(r"(?<!\w)(?:[a-z] ){3,}[a-z](?!\w)")
+_MASKS: Final = str.maketrans("013457", "oieast")
 # In capitals it is the leukaemia; in small letters a word of everyday.
 _ALL: Final = re.compile(r"\bALL\b")
 
@@ -78,7 +80,7 @@ def refusal(question: str) -> Refused | None:
     if not question.isupper():
         question = _ALL.sub(" leukaemia ", question)
     for text in (question, *_decoded(question)):
-        heard = plain(text).replace("*", "").replace("_", " ")
+        heard = _heard(text)
         for rule in _rules():
             if rule.holds(heard):
                 return rule.kind
@@ -88,6 +90,21 @@ def refusal(question: str) -> Refused | None:
 def oversteps(answer: str) -> bool:
     """Whether an answer says what none may: what a patient has, what to give, how it will end."""
     return _groups()["oversteps"].search(plain(_ALL.sub(" leukaemia ", answer))) is not None
+
+
+def _heard(text: str) -> str:
+    """What a person reads in it: spaced and masked letters put together, misspelt words right."""
+    text = plain(text).replace("*", "").replace("_", " ")
+    text = _SPACED.sub(lambda match: match[0].replace(" ", ""), text)
+    spelling = _table()["spelling"].split()
+
+    def put_right(match: re.Match[str]) -> str:
+        word = match[0]
+        if not word.isdigit() and not word.isalpha() and len(word) >= 5:
+            word = word.translate(_MASKS)
+        return word if word in spelling else nearest(word, spelling) or word
+
+    return re.sub(r"[a-z0-9]{5,}", put_right, text)
 
 
 @cache

@@ -6,8 +6,11 @@ import re
 import tomllib
 import unicodedata
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
+
+import snowballstemmer
 
 # Written in many ways; each becomes one word, in questions and passages alike.
 _FORMS: Final[tuple[tuple[re.Pattern[str], str], ...]] = tuple(
@@ -38,6 +41,12 @@ _TOKEN: Final = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 _LISTS: Final = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 _STOP: Final = frozenset(_LISTS["stop"].split())
 _SAME: Final = {word: line.split()[0] for line in _LISTS["same"] for word in line.split()}
+_STEMMER: Final = snowballstemmer.stemmer("english")
+_SAME_STEMS: Final[dict[str, str]] = {
+    _STEMMER.stemWord(word): _STEMMER.stemWord(to) for word, to in _SAME.items()
+}
+# Every word of the lists, for the spelling.
+LISTED: Final = _STOP | frozenset(_SAME)
 
 
 def plain(text: str) -> str:
@@ -47,25 +56,16 @@ def plain(text: str) -> str:
     return " ".join("".join(c for c in decomposed if not unicodedata.combining(c)).split())
 
 
+@lru_cache(maxsize=8192)
 def stem(word: str) -> str:
-    """Take the plural and the commonest endings off.
+    """What a word is looked up by: its stem, or that of the word that means the same.
 
-    Coarser than a linguist's stemmer on purpose: the same is done to passages and questions.
+    References
+    ----------
+    .. [1] Porter (2001), Snowball: a language for stemming algorithms.
     """
-    same = _SAME.get(word)
-    if same is not None:
-        return same
-    for ending, least, instead in (
-        ("ies", 5, "y"),
-        ("sses", 6, "ss"),
-        ("oses", 6, "osis"),
-        ("es", 5, "e"),
-        ("s", 4, ""),
-    ):
-        if word.endswith(ending) and len(word) >= least and not word.endswith(("ss", "us", "is")):
-            word = word[: -len(ending)] + instead
-            break
-    return _SAME.get(word, word)
+    stemmed: str = _STEMMER.stemWord(_SAME.get(word, word))
+    return _SAME_STEMS.get(stemmed, stemmed)
 
 
 def raw_words(text: str) -> list[str]:
@@ -102,24 +102,23 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     Parameters
     ----------
     word : str
-        Five letters or more; the first letter is taken to be right.
+        Four letters or more; the first letter is taken to be right.
     known : iterable of str
 
     Returns
     -------
     meant : str or None
-        At an edit distance of 1, of 2 from eight letters on; a swap of neighbours is one edit.
+        At an edit distance of 1, of 2 from eight letters on; a swap of neighbours is one edit. Of
+        four letters none is replaced: too many words differ by one.
     """
-    if len(word) < 5 or not word.isalpha():
+    if len(word) < 4 or not word.isalpha():
         return None
     most = 1 if len(word) < 8 else 2
     best: tuple[int, str] | None = None
     for candidate in known:
-        if (
-            candidate[:1] != word[:1]
-            or abs(len(candidate) - len(word)) > most
-            or len(candidate) < 5
-        ):
+        if candidate[:1] != word[:1] or len(candidate) < 4 or candidate == word:
+            continue
+        if len(word) == len(candidate) == 4 and sorted(word) != sorted(candidate):
             continue
         distance = edits(word, candidate, most)
         if distance <= most and (best is None or (distance, candidate) < best):

@@ -19,8 +19,8 @@ from utils.errors import Conflict, EndpointFailed, InvalidInput, NotFound
 from utils.records import Analysis, Case, Cell, TutorConversation, TutorTurn, User
 from utils.records.database import AnySession
 from utils.records.tutoring import MOST_QUESTION_CHARACTERS
-from utils.tutor.answer import Answer, Found, Paragraph, compose, find
-from utils.tutor.retrieval import Asked, Index, shipped_index
+from utils.tutor.answer import Answer, Paragraph, compose, find_after
+from utils.tutor.retrieval import shipped_index
 from utils.tutor.writer import Endpoint, sentences, written
 from utils.workflow import access
 
@@ -66,7 +66,7 @@ def ask(
         return known
     question = checked_question(question)
     index = shipped_index()
-    found = find(index, question, asked_before(index, conversation))
+    found = find_after(index, question, _earlier(conversation))
     if conversation is None:
         conversation = TutorConversation(user_id=user.id)
         session.add(conversation)
@@ -97,7 +97,7 @@ def rewrite(session: AnySession, turn: TutorTurn, place: Endpoint) -> Iterator[P
         Sentences as they come, each resting on a passage.
     """
     index = shipped_index()
-    found = _found_again(index, turn)
+    found = find_after(index, turn.question, _earlier(turn.conversation, turn))
     if not found.hits:
         return  # nothing to write from: what the tutor says of it stands
     kept: list[Paragraph] = []
@@ -117,22 +117,11 @@ def rewrite(session: AnySession, turn: TutorTurn, place: Endpoint) -> Iterator[P
     session.commit()
 
 
-def asked_before(index: Index, conversation: TutorConversation | None) -> list[Asked]:
-    """Understand the questions of a conversation, each in the light of those before it."""
-    before: list[Asked] = []
-    turns = conversation.turns[-_REMEMBERED:] if conversation is not None else []
-    for turn in turns:
-        before.append(index.understand(turn.question, before))
-    return before
-
-
-def _found_again(index: Index, turn: TutorTurn) -> Found:
-    turns = turn.conversation.turns
-    earlier = turns[: turns.index(turn)][-_REMEMBERED:]
-    before: list[Asked] = []
-    for other in earlier:
-        before.append(index.understand(other.question, before))
-    return find(index, turn.question, before)
+def _earlier(conversation: TutorConversation | None, turn: TutorTurn | None = None) -> list[str]:
+    """The last questions of a conversation, those before `turn` where it is given."""
+    turns = conversation.turns if conversation is not None else []
+    until = turns.index(turn) if turn is not None else len(turns)
+    return [earlier.question for earlier in turns[max(0, until - _REMEMBERED) : until]]
 
 
 def checked_question(question: str) -> str:
