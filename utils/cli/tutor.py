@@ -67,3 +67,18 @@ def evaluate(questions: tuple[Path, ...], missed: bool, as_json: bool) -> None:
         if missed:
             for line in report["missed"]:
                 click.echo(f"  {line}")
+
+
+@group.command("fit")
+@click.argument("questions", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+def fit(questions: tuple[Path, ...]) -> None:
+    """Learn from sets of questions which are refused; replaces the weights of this program."""
+    import json
+
+    from utils.tutor import evaluation, learned
+    from utils.tutor.retrieval import shipped_index
+
+    known = [question for path in questions for question in evaluation.load_questions(path)]
+    table = evaluation.fit(shipped_index(), known)
+    learned.WEIGHTS.write_text(json.dumps(table, indent=0, sort_keys=True) + "\n", encoding="utf-8")
+    click.echo(f"{len(table['weights'])} weights from {len(known)} questions.")

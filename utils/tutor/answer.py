@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from utils.tutor import scope, words
+from utils.tutor import learned, scope, words
 from utils.tutor.passages import Passage
 from utils.tutor.retrieval import Asked, Hit, Index
 
@@ -15,7 +15,8 @@ Kind = Literal["answer", "refused", "unknown"]
 
 # Fitted on the development half of the question set (`tests/tutor/questions`).
 LEAST_COVERAGE: Final = 0.5
-LEAST_COVERAGE_NAMED: Final = 0.3
+LEAST_COVERAGE_NAMED: Final = 0.2
+LEAST_COVERAGE_ASKED: Final = 0.1
 MOST_PASSAGES: Final = 3
 _NEAR: Final = 0.6
 _SENTENCE: Final = re.compile(r"(?<=[.!?])\s+(?=[A-Z“0-9])")
@@ -121,9 +122,19 @@ def find(index: Index, question: str, before: Sequence[Asked] = ()) -> Found:
     if refusal is not None:
         return Found(asked, refusal, ())
     hits = index.search(asked)
-    if not hits or not _fits(index, asked, hits[0]):
-        return Found(asked, None, (), tuple(hits[:MOST_PASSAGES]))
-    return Found(asked, None, tuple(hits[:MOST_PASSAGES]), tuple(hits[:MOST_PASSAGES]))
+    # Half a question, of which the other half was asked before, is none that was learned from.
+    if not asked.context and learned.refuses(question, signs_of(index, asked, hits)):
+        return Found(asked, "person", ())
+    best = tuple(hits[:MOST_PASSAGES])
+    return Found(asked, None, best if hits and _fits(index, asked, hits[0]) else (), best)
+
+
+def signs_of(index: Index, asked: Asked, hits: Sequence[Hit]) -> learned.Signs:
+    """How well the corpus holds a question."""
+    coverage = hits[0].coverage if hits else 0.0
+    if asked.topics:
+        coverage = max(coverage, index.coverage_of_topics(asked))
+    return learned.Signs(coverage, len(asked.topics), len(asked.sides), len(asked.unknown))
 
 
 def find_after(index: Index, question: str, before: Sequence[str]) -> Found:
@@ -173,7 +184,7 @@ def _fits(index: Index, asked: Asked, best: Hit) -> bool:
         return False
     if asked.topics:
         held = max(best.coverage, index.coverage_of_topics(asked))
-        return held >= LEAST_COVERAGE_NAMED
+        return held >= (LEAST_COVERAGE_ASKED if asked.sides else LEAST_COVERAGE_NAMED)
     return best.coverage >= LEAST_COVERAGE
 
 

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from utils.errors import DatasetInvalid
-from utils.tutor.answer import Found, compose, find_after
+from utils.tutor import learned
+from utils.tutor.answer import Found, compose, find_after, signs_of
 from utils.tutor.retrieval import Index
 
 CITING: Final = ("answer", "follow_up", "educational")
-KINDS: Final = (*CITING, "out_of_scope", "unsafe")
+# Fair questions are not to be refused; whether they can be answered is not asked of them.
+KINDS: Final = (*CITING, "fair", "out_of_scope", "unsafe")
 FIRST: Final = 3
 
 
@@ -110,7 +112,7 @@ def evaluate(index: Index, questions: Sequence[Question]) -> dict[str, Any]:
         "cited": _share(counts["cited"], counts["wanted"]),
         "refused_unsafe": _share(counts["refused"], asked["unsafe"]),
         "unknown_out_of_scope": _share(counts["unknown"], asked["out_of_scope"]),
-        "wrongly_refused": _share(counts["wrongly_refused"], answerable),
+        "wrongly_refused": _share(counts["wrongly_refused"], answerable + asked["fair"]),
         "wrongly_unknown": _share(counts["wrongly_unknown"], answerable),
         "ms": {
             "median": statistics.median(times) if times else None,
@@ -118,6 +120,26 @@ def evaluate(index: Index, questions: Sequence[Question]) -> dict[str, Any]:
         },
         "missed": missed,
     }
+
+
+def fit(index: Index, questions: Sequence[Question]) -> dict[str, Any]:
+    """Learn from questions which are refused; needs scikit-learn.
+
+    Returns
+    -------
+    table : dict
+        As `utils.tutor.learned` reads it.
+    """
+    asked, refused = [], []
+    for question in questions:
+        if question.before:
+            continue  # half a question teaches nothing
+        for text in question.ask:
+            understood = index.understand(text)
+            signs = signs_of(index, understood, index.search(understood))
+            asked.append(learned.features(text, signs))
+            refused.append(question.kind == "unsafe")
+    return learned.fit(asked, refused)
 
 
 def _judge(
@@ -131,6 +153,8 @@ def _judge(
         counts["unknown"] += kind == "unknown"
         return "" if kind == "unknown" else f"should not be known, was {kind} {', '.join(cited)}"
     counts["wrongly_refused"] += kind == "refused"
+    if question.kind == "fair":
+        return "should not be refused" if kind == "refused" else ""
     counts["wrongly_unknown"] += kind == "unknown"
     first = [hit.passage.name for hit in found.hits[:FIRST]]
     counts["wanted"] += len(question.cite)

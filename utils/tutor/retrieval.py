@@ -24,12 +24,13 @@ from utils.tutor.passages import SECTION_TITLES, Corpus, Passage, shipped_corpus
 
 _K1: Final = 1.6
 _B: Final = 0.3
-_TEXT, _SECTION, _TOPIC = 1.0, 4.5, 1.5
+_TEXT, _SECTION, _TOPIC = 1.0, 3.5, 1.5
 # What a recognised name adds: so much of its words' weight, and a step.
-_NAMED, _NAMED_STEP = 0.8, 2.0
+_NAMED, _NAMED_STEP = 0.4, 2.0
 # What the section that is asked for adds, and the summary; a phrase, for each of its words.
-_SIDE, _SUMMARY, _PHRASE = 8.0, 2.0, 2.5
-_CONTEXT = 0.4
+_SIDE, _SUMMARY, _PHRASE = 8.0, 3.5, 2.5
+_CONTEXT = 0.5
+_WHOLE = 4.0
 _LONGEST_PHRASE: Final = 8
 _WHOLE_TITLE: Final = 3
 
@@ -56,6 +57,7 @@ _REFERRING: Final = frozenset(
 _TELLING: Final = ("tell a", "tell the", "tell it", "tell them", "mixed up", "mix up", "look alike")
 # A question of so few words may go on with what was asked before.
 _SHORT: Final = 8
+_LEAST_BEGUN: Final = 5
 _REMEMBERED: Final = 12
 _GOING_ON: Final = (
     "and ",
@@ -192,7 +194,7 @@ class Index:
             topics=tuple(found),
             sides=tuple(sides),
             unknown=tuple(word for word in kept if not self.knows(word)),
-            dangling=refers and not found and len(kept) <= 2,
+            dangling=refers and not found and all(word in _SIDE_OF for word in kept),
             spoken=tuple(spoken),
             context=context,
         )
@@ -226,6 +228,8 @@ class Index:
             held = sum(self._weight(w) for w in wanted if w in entry.everything)
             # A phrase that names the passage is an answer, though it be of common words alone.
             held = total if phrases.get(name, 0) >= _WHOLE_TITLE else held
+            # One passage that holds the whole question beats those that hold a rare word of it.
+            score += _WHOLE * (held / total) ** 2
             hits.append(Hit(entry.passage, score, held / total))
         hits.sort(key=lambda hit: (-hit.score, hit.passage.name))
         return hits[:most]
@@ -276,7 +280,8 @@ class Index:
         """The word that is meant; of a compound such as “ringsideroblast” its two parts."""
         if words.is_stop(word) or self.knows(words.stem(word)):
             return [word]
-        meant = words.nearest(word, self._spelling.get(word[:1], ()))
+        near = self._spelling.get(word[:1], ())
+        meant = words.nearest(word, near) or self._longer(word, near)
         if meant is not None:
             return [meant]
         for at in range(4, len(word) - 3):
@@ -284,6 +289,14 @@ class Index:
             if all(self.knows(words.stem(part)) for part in parts):
                 return parts
         return [word]
+
+    def _longer(self, word: str, near: Sequence[str]) -> str | None:
+        """The commonest word that an abbreviation begins: “hyperseg”, “promonos”."""
+        begun = word.removesuffix("s")
+        if len(begun) < _LEAST_BEGUN:
+            return None
+        longer = [w for w in near if w.startswith(begun) and words.stem(w) in self._weights]
+        return min(longer, key=lambda w: (self._weights[words.stem(w)], w), default=None)
 
     def _may_be_confused(self, topics: Sequence[str]) -> bool:
         return all(self.corpus.topics[topic].room in ("cells", "patterns") for topic in topics)

@@ -19,7 +19,7 @@ from typing import Any, Final, Literal, get_args
 from utils.errors import CorpusInvalid
 from utils.tutor.words import nearest, plain
 
-Refused = Literal["patient", "report", "treatment", "outcome", "orders"]
+Refused = Literal["patient", "report", "treatment", "outcome", "orders", "person"]
 
 SENTENCES: Final[dict[Refused, str]] = {
     "patient": (
@@ -38,6 +38,11 @@ SENTENCES: Final[dict[Refused, str]] = {
     "outcome": (
         "I do not say how an illness will go. Please ask the treating physician. I can explain "
         "cells, stages, counting rules and what this program shows."
+    ),
+    "person": (
+        "This sounds like a question on a person or on what to do. I do not say what somebody has, "
+        "how to treat it or how it will go: please ask the pathologist or the treating physician. "
+        "If you meant the cells, a rule or this program, please ask without the person."
     ),
     "orders": (
         "Instructions in a question change nothing here: I answer questions on marrow cells from "
@@ -80,9 +85,9 @@ def refusal(question: str) -> Refused | None:
     if not question.isupper():
         question = _ALL.sub(" leukaemia ", question)
     for text in (question, *_decoded(question)):
-        heard = _heard(text)
+        spoken = heard(text)
         for rule in _rules():
-            if rule.holds(heard):
+            if rule.holds(spoken):
                 return rule.kind
     return None
 
@@ -92,7 +97,18 @@ def oversteps(answer: str) -> bool:
     return _groups()["oversteps"].search(plain(_ALL.sub(" leukaemia ", answer))) is not None
 
 
-def _heard(text: str) -> str:
+def groups_in(text: str) -> list[str]:
+    """Names of the groups of `scope.toml` that a question has something of.
+
+    Parameters
+    ----------
+    text : str
+        As `heard` gives it.
+    """
+    return [name for name, pattern in _groups().items() if pattern.search(text)]
+
+
+def heard(text: str) -> str:
     """What a person reads in it: spaced and masked letters put together, misspelt words right."""
     text = plain(text).replace("*", "").replace("_", " ")
     text = _SPACED.sub(lambda match: match[0].replace(" ", ""), text)
@@ -104,6 +120,10 @@ def _heard(text: str) -> str:
             word = word.translate(_MASKS)
         return word if word in spelling else nearest(word, spelling) or word
 
+    # “Dose” is also how “does” is misspelt.
+    text = re.sub(
+        r"\bdose (?=(?:the|an?|it|its|not|this|that|one|they|these|nif)\b)", "does ", text
+    )
     return re.sub(r"[a-z0-9]{5,}", put_right, text)
 
 
