@@ -204,3 +204,15 @@ def test_a_cell_network_is_evaluated_through_the_serving_path(tmp_path: Path) ->
     report = evaluation.evaluate(classifier, material, robustness=True)
     assert set(report["robustness"]) >= {"half_size", "double_size", "background_swap"}
     assert report["n"] == 6
+
+
+def test_a_network_without_colour_sees_none_in_training_and_in_serving() -> None:
+    tile, _, _ = drawn_tile(160, cell=48, nucleus=27)
+    spec = replace(SPEC, grey=True)
+    served = prepare(tile, spec).network_input
+    cells = Cells([tile], np.array([0]), outliers=[], spec=spec, strength=NEVER, classes=2)
+    trained, _ = cells.draw(0, input_px=64, rng=np.random.default_rng(1))
+    for pixels in (served, trained):
+        assert (pixels == pixels[..., :1]).all()
+        assert pixels.std() > 10
+    assert not (prepare(tile, SPEC).network_input == served).all()

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from utils.imaging.counterfactual import grey
 from utils.imaging.crop import CellPlace, cut_cell
 from utils.imaging.outline import CellOutline
 from utils.imaging.tile import outline_middle_cell
@@ -40,6 +41,8 @@ class PreprocessSpec:
     nucleus_density : tuple of float, optional
         For such a network: the mean density of nuclei in R, G and B that every cell's
         stain is brought to; None leaves the stain as it is.
+    grey : bool
+        For such a network: whether it reads cells without their colour.
     """
 
     input_px: int = 224
@@ -48,6 +51,7 @@ class PreprocessSpec:
     hide_scale_bar: bool = True
     cell_context: float | None = None
     nucleus_density: tuple[float, float, float] | None = None
+    grey: bool = False
 
 
 @dataclass(frozen=True)
@@ -209,7 +213,7 @@ def cut_for_network(
     -------
     crop : (input_px, input_px, 3) ndarray of uint8
     """
-    return cut_cell(
+    crop = cut_cell(
         pixels,
         cell,
         white=white,
@@ -217,3 +221,4 @@ def cut_for_network(
         side_px=spec.input_px,
         nucleus_density=spec.nucleus_density,
     )
+    return grey(crop) if spec.grey else crop

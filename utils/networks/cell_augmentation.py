@@ -87,6 +87,7 @@ class Cells:
     ) -> None:
         self.targets = targets
         self.context = spec.cell_context or 1.0
+        self.grey = spec.grey
         self.strength = strength
         self.classes = classes
         self._outliers = outliers
@@ -184,7 +185,7 @@ class Cells:
             table = np.clip(np.arange(256.0)[:, None] * gains[None], 0, 255).astype(np.uint8)
             pixels = np.asarray(cv2.LUT(pixels, table[None]), np.uint8)
         dice = rng.random()
-        if dice < strength.grey:
+        if self.grey or dice < strength.grey:
             pixels = counterfactual.grey(pixels)
         elif dice < strength.grey + strength.fade:
             kept = rng.uniform(0.1, 0.9)

@@ -70,13 +70,23 @@ RECIPES = {
             average=0.995,
             strength=Strength(swap=0.6, stain_mix=0.65, grey=0.15),
         ),
+        # Goes on from a network of `cells`, with other stains nearly always.
+        Recipe(
+            "cells_restained",
+            stages=((224, 8),),
+            learning_rate=6e-5,
+            average=0.99,
+            strength=Strength(swap=0.6, stain_mix=0.85, grey=0.15),
+        ),
         Recipe(
             "single_cells",
             stages=((128, 8), (160, 9)),
             smoothing=0.06,
             average=0.995,
             # Medians over the nuclei of the training tiles, on the balanced background.
-            spec=PreprocessSpec(input_px=160, cell_context=2.0, nucleus_density=(1.06, 2.01, 0.31)),
+            spec=PreprocessSpec(
+                input_px=160, cell_context=2.0, nucleus_density=(1.06, 2.01, 0.31), grey=True
+            ),
             strength=CellStrength(),
             settled=CellStrength(
                 outlier=0.02,
