@@ -80,7 +80,7 @@ RECIPES = {
         ),
         Recipe(
             "single_cells",
-            stages=((128, 8), (160, 9)),
+            stages=((128, 24), (160, 16)),
             smoothing=0.06,
             average=0.995,
             # Medians over the nuclei of the training tiles, on the balanced background.
