@@ -45,6 +45,7 @@ def make_settings(instance_dir: Path, models_dir: Path, **overrides: Any) -> Set
         "login_attempts_per_minute": 1_000,
         "login_attempts_per_address": 1_000,
         "verifications_per_minute": 1_000,
+        "tutor_questions_per_minute": 1_000,
     }
     return Settings(**(values | overrides))
 

@@ -143,7 +143,7 @@ class Settings(BaseSettings):
     )
     tutor_key: str = Field("", repr=False, description="Bearer token for that address.")
     tutor_seconds: float = Field(
-        20, ge=1, le=100, description="Longest wait for that address's whole answer, seconds."
+        20, ge=1, le=50, description="Longest wait for that address's whole answer, seconds."
     )
     tutor_questions_per_minute: int = Field(
         30, ge=1, description="Questions to the tutor from one person in one minute."
@@ -215,6 +215,8 @@ class Settings(BaseSettings):
     def _named_network(self) -> Settings:
         if self.tutor_endpoint and not self.tutor_network:
             raise ValueError("tutor_network: the name of a network was expected beside the address")
+        if self.tutor_network == "embedded":
+            raise ValueError("tutor_network: “embedded” is what the tutor calls itself")
         return self
 
     @property

@@ -2,6 +2,7 @@
 // one after the other, and sent again with the same key until the server has it.
 
 import { refresh, section } from "./cells.js";
+import { makeKey } from "./request_key.js";
 
 const RETRY_MS = 1500;
 const viewer = document.querySelector("[data-viewer]");
@@ -60,7 +61,7 @@ async function send(body) {
 
 /** Put one step behind those that are on their way. */
 function act(body) {
-  const step = { ...body, key: crypto.randomUUID() };
+  const step = { ...body, key: makeKey() };
   line = line.then(() => take(step)).catch(() => say("Something went wrong; reload the page."));
   return line;
 }

@@ -2,6 +2,8 @@
 // the server has it, and is sent again until then: the server counts a key once.
 // Without this module each tile posts the form.
 
+import { makeKey } from "./request_key.js";
+
 const SOUND_KEPT = "marrow-find-count-sound";
 const KEYS_KEPT = "marrow-find-keys"; // one switch for single keys on every page (WCAG 2.1.4)
 const SEND_AFTER_MS = 1500;
@@ -170,12 +172,6 @@ function show() {
   find("take-back").disabled = last.length === 0;
   find("tape-line").hidden = last.length === 0;
   find("tape").textContent = last.slice(-TAPE).reverse().map((code) => tiles.get(code).dataset.short).join(", ");
-}
-
-function makeKey() {
-  if (crypto.randomUUID) return crypto.randomUUID();
-  const bytes = crypto.getRandomValues(new Uint8Array(16)); // randomUUID asks for https
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 let speaking;

@@ -1,6 +1,8 @@
 // Asking without leaving the page: the answer is put below the others, and where a language network
 // writes it, sentence by sentence. Without this script the form does the same by a reload.
 
+import { makeKey } from "./request_key.js";
+
 const form = document.querySelector("[data-ask]");
 const turns = document.querySelector("[data-turns]");
 
@@ -59,6 +61,7 @@ async function follow(address, turn) {
   waits.textContent = "Writing from the passages …";
   answer.append(waits);
   turn.classList.add("turn--writing");
+  say("Writing from the passages …");
   try {
     const response = await post(address, {}, "text/event-stream");
     if (!response.ok) throw new Error(String(response.status));
@@ -79,6 +82,7 @@ async function follow(address, turn) {
     answer.innerHTML = before;
     answer.removeAttribute("aria-busy");
     turn.classList.remove("turn--writing");
+    fault("The language network broke off; this is the tutor’s own answer.");
     return turn;
   }
 }
@@ -96,22 +100,31 @@ async function ask() {
     const said = await response.json();
     if (!response.ok) {
       fault(said.message ?? "The question could not be asked.");
+      say("");
+      form.elements.key.value = makeKey();
       return;
     }
-    form.elements.key.value = crypto.randomUUID();
+    form.elements.key.value = makeKey();
     form.elements.question.value = "";
     let turn = element(said.turn);
     turns.append(turn);
     turn.scrollIntoView({ block: "start" });
     if (said.rewrite) turn = await follow(said.rewrite, turn);
     say(turn.querySelector(".turn__answer").textContent);
-    form.elements.question.focus({ preventScroll: true });
+    const at = document.activeElement;
+    if (at === document.body || form.contains(at)) form.elements.question.focus({ preventScroll: true });
   } catch {
+    say("");
     fault("The server does not answer. Your question is still here; please try again.");
   } finally {
     send.disabled = false;
   }
 }
+
+// An edited question is another one; what was sent before may have been taken.
+form?.elements.question.addEventListener("change", () => {
+  form.elements.key.value = makeKey();
+});
 
 // Only a conversation's own page grows; elsewhere the form leads there.
 if (form && turns) {
@@ -123,6 +136,7 @@ if (form && turns) {
 
 for (const link of document.querySelectorAll("[data-example]")) {
   link.addEventListener("click", (event) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
     form.elements.question.value = link.textContent;
     form.requestSubmit();

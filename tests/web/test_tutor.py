@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from flask import Flask
 
 from tests.conftest import Auth
-from tests.tutor.language_server import language_server, says
+from tests.tutor.language_server import Handler, language_server, says
 from tests.web.test_upload import text_of
 from utils.imaging.morphometry import COLUMNS
 from utils.records import TutorConversation, TutorTurn, db
@@ -70,6 +70,28 @@ def test_sent_twice_is_asked_once(app: Flask, auth: Auth) -> None:
         assert db.session.scalar(sa.select(sa.func.count(TutorTurn.id))) == 1
     stranger = auth.as_role("trainee")
     assert _script(stranger, key="same").status_code == 404
+
+
+def test_the_same_key_with_another_question_is_refused_and_not_lost(auth: Auth) -> None:
+    auth.enter()
+    assert _script(auth, key="k").status_code == 200
+    answer = _script(auth, "What is a blast?", key="k")
+    assert answer.status_code == 409
+    assert answer.get_json()["code"] == "key_used"
+
+
+@pytest.mark.parametrize("field", ["key", "conversation"])
+@pytest.mark.parametrize("value", ["\ud800", "a\x00b", "a/b", "k" * 65])
+def test_crafted_fields_are_refused(auth: Auth, field: str, value: str) -> None:
+    auth.enter()
+    assert _script(auth, **{field: value}).status_code == 422
+
+
+def test_a_question_of_odd_characters_is_kept_without_them(auth: Auth) -> None:
+    auth.enter()
+    said = _script(auth, "How big\x00 is a \ud800promyelocyte?", key="k")
+    assert said.status_code == 200
+    assert QUESTION in text_of(auth.client.get(said.get_json()["url"]))
 
 
 @pytest.mark.parametrize(
@@ -138,6 +160,20 @@ def test_it_is_exported_whole(auth: Auth) -> None:
     assert QUESTION in written
     assert "Promyelocyte: Size" in written
     assert auth.client.get(f"{address}/export.pdf").status_code == 404
+
+
+def test_older_conversations_are_reached_by_paging(auth: Auth) -> None:
+    auth.enter()
+    for number in range(53):
+        assert (
+            _script(auth, f"What is a blast, number {number}?", key=f"k{number}").status_code == 200
+        )
+    first = text_of(auth.client.get("/tutor"))
+    assert "Delete all 53" in first
+    assert first.count("talks__row") == 50
+    further = re.search(r'href="(/tutor\?before=\d+)"', first)
+    assert further
+    assert text_of(auth.client.get(further[1])).count("talks__row") == 3
 
 
 def test_a_refusal_and_what_is_not_known(auth: Auth) -> None:
@@ -260,6 +296,29 @@ class TestWithALanguageNetwork:
         page = text_of(person.client.get(ask(person)))
         assert "cannot be reached" in page
         assert "Promyelocyte: Size" in page
+
+    def test_what_is_deleted_while_it_is_written_stays_deleted(
+        self, make_app: Callable[..., Flask]
+    ) -> None:
+        app_of: list[Auth] = []
+
+        def speak(handler: Handler) -> None:
+            person = app_of[0]
+            assert person.post("/tutor/conversations/delete").status_code == 303
+            _script(person, "What is a myelocyte?", key="other")
+            says("It is large [1].")(handler)
+
+        with language_server(speak) as (address, _):
+            person = self._app(make_app, address)
+            app_of.append(Auth(person.app, person.client))
+            said = _script(person, key="k").get_json()
+            headers = {"X-CSRFToken": person.token()}
+            answer = person.client.post(said["rewrite"], json={}, headers=headers)
+            assert "event: turn" not in answer.get_data(as_text=True)
+        with person.app.app_context():
+            turn = db.session.scalars(sa.select(TutorTurn)).one()
+            assert turn.question == "What is a myelocyte?"
+            assert turn.answer["writer"] == "embedded"
 
     def test_it_is_not_asked_what_is_refused_or_not_known(
         self, make_app: Callable[..., Flask]

@@ -39,6 +39,7 @@ class Cell(Record):
     __table_args__ = (
         sa.UniqueConstraint("analysis_id", "number"),
         sa.CheckConstraint(sa.column("origin").in_(CELL_ORIGINS), name="origin_known"),
+        sa.Index("ix_cells_reviewed_code_reviewed_at", "reviewed_code", "reviewed_at"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)

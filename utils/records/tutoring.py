@@ -17,7 +17,11 @@ class TutorConversation(Record):
     """One conversation of one person; unlike what is said of patients, it can be deleted."""
 
     __tablename__ = "tutor_conversations"
-    __table_args__ = (sa.Index("ix_tutor_conversations_user_id_id", "user_id", "id"),)
+    # A number is never given twice: what was deleted must not come back as somebody else's.
+    __table_args__ = (
+        sa.Index("ix_tutor_conversations_user_id_id", "user_id", "id"),
+        {"sqlite_autoincrement": True},
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     public_id: Mapped[str] = mapped_column(sa.String(32), unique=True, default=new_public_id)
@@ -28,11 +32,6 @@ class TutorConversation(Record):
         back_populates="conversation", order_by="TutorTurn.id", cascade="all, delete-orphan"
     )
 
-    @property
-    def title(self) -> str:
-        """Its first question."""
-        return self.turns[0].question if self.turns else ""
-
 
 class TutorTurn(Record):
     """A question and its answer.
@@ -42,7 +41,10 @@ class TutorTurn(Record):
     """
 
     __tablename__ = "tutor_turns"
-    __table_args__ = (sa.Index("ix_tutor_turns_conversation_id_id", "conversation_id", "id"),)
+    __table_args__ = (
+        sa.Index("ix_tutor_turns_conversation_id_id", "conversation_id", "id"),
+        {"sqlite_autoincrement": True},
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     conversation_id: Mapped[int] = mapped_column(sa.ForeignKey("tutor_conversations.id"))

@@ -170,13 +170,17 @@ def compose(index: Index, found: Found) -> Answer:
         Paragraph(_excerpt(hit.passage, found.asked, whole=number == 1), (number,))
         for number, hit in enumerate(used, start=1)
     )
+    names = tuple(hit.passage.name for hit in used)
+    return Answer("answer", paragraphs, names, near=read_on(index, used))
+
+
+def read_on(index: Index, used: Sequence[Hit]) -> tuple[str, ...]:
+    """Topics to read after some passages: those that theirs lead to."""
     topics = dict.fromkeys(hit.passage.topic for hit in used)
     further = dict.fromkeys(
         see for topic in topics for see in index.corpus.topics[topic].see if see not in topics
     )
-    return Answer(
-        "answer", paragraphs, tuple(hit.passage.name for hit in used), near=tuple(further)[:5]
-    )
+    return tuple(further)[:5]
 
 
 def _fits(index: Index, asked: Asked, best: Hit) -> bool:

@@ -13,6 +13,7 @@ from utils.errors import EndpointFailed
 
 MOST_TOKENS: Final = 400
 _MOST_CHARACTERS: Final = 6_000
+_TOO_LONG: Final = "The language network took too long."
 
 
 def stream(
@@ -65,16 +66,20 @@ def stream(
                 "max_tokens": MOST_TOKENS,
             },
             headers={"Authorization": f"Bearer {key}"} if key else {},
-            timeout=urllib3.Timeout(connect=connect_s, read=min(whole_s, 10.0)),
+            timeout=urllib3.Timeout(connect=connect_s, read=whole_s),
             preload_content=False,
             redirect=False,
         )
+    except urllib3.exceptions.ReadTimeoutError as error:
+        raise EndpointFailed(_TOO_LONG) from error
     except (urllib3.exceptions.HTTPError, ValueError) as error:
         raise EndpointFailed("The language network cannot be reached.") from error
     try:
         if response.status != 200:
             raise EndpointFailed(f"The language network answered with status {response.status}.")
         yield from _pieces(response, until)
+    except urllib3.exceptions.ReadTimeoutError as error:
+        raise EndpointFailed(_TOO_LONG) from error
     except urllib3.exceptions.HTTPError as error:
         raise EndpointFailed("The language network broke off.") from error
     finally:
@@ -105,7 +110,7 @@ def _lines(response: urllib3.BaseHTTPResponse, until: float) -> Iterator[str]:
     # Byte by byte as they arrive: a full buffer would hold the last words back.
     while chunk := response.read1(4096):
         if time.monotonic() > until:
-            raise EndpointFailed("The language network took too long.")
+            raise EndpointFailed(_TOO_LONG)
         rest += chunk
         if len(rest) > 16 * _MOST_CHARACTERS:
             raise EndpointFailed("The language network said what is not understood.")
@@ -118,8 +123,12 @@ def _lines(response: urllib3.BaseHTTPResponse, until: float) -> Iterator[str]:
 
 def _content(data: str) -> str:
     try:
-        choice = json.loads(data)["choices"][0]
-        content = choice.get("delta", choice.get("message", {})).get("content")
+        choices = json.loads(data)["choices"]
+        # A piece that only counts tokens has no choices.
+        content = choices[0]["delta"].get("content") if choices else ""
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise EndpointFailed("The language network said what is not understood.") from error
-    return content if isinstance(content, str) else ""
+    if not isinstance(content, str):
+        return ""
+    # Half a surrogate pair could not be stored.
+    return content.encode("utf-8", "replace").decode()

@@ -10,23 +10,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Final
 
 from utils.tutor import words
 from utils.tutor.answer import Paragraph
 from utils.tutor.passages import Passage
-from utils.tutor.retrieval import Asked, Index
+from utils.tutor.retrieval import Asked
 
 _KEPT_OUT: Final = "…"
-# N:C and M:E, B and T cells: the only single letters that are no initials.
-_LETTERS: Final = r"[nm]\s?[:/]\s?[ce](?!\w)|[bt][ -](?=cell|all|lineage|lympho)"
-_WORD: Final = re.compile(
-    rf"(?<!\w)(?:{_LETTERS})|[^\W_]+(?:['’-][^\W_]+)*|[:/%?+\\]", re.IGNORECASE
-)
-_ADDRESS: Final = re.compile(r"\S*[@#_\\]\S*|\S*\d[\d.,/-]*\d[.,/-]\d\S*")
-_LONG_NUMBER: Final = re.compile(r"\d{3,}")
-_CITED: Final = re.compile(r"\[\s*(\d+(?:\s*[,;]\s*\d+)*)\s*\]")
-_SENTENCE: Final = re.compile(r"(?<=[.!?\]])\s+(?=[A-Z“0-9(])")
+_WRITTEN: Final = {"ncratio": "N:C ratio", "meratio": "M:E ratio", "gradcam": "Grad-CAM"}
+_COUNTED: Final = frozenset({"percent", "cell", "cells", "um", "micrometres", "lobes", "fields"})
+_CITED: Final = re.compile(r"\[\s*(\d{1,3}(?:\s*[,;]\s*\d{1,3})*)\s*\]")
+# Too often is the safe side: what is not split off stands under its neighbour's passage.
+_SENTENCE: Final = re.compile(r"(?<=[.!?\]])\s+(?=[^\s\[.,;!?])|\n+(?=[^\s\[])")
 
 INSTRUCTIONS: Final = (
     "You explain bone-marrow cell morphology to residents and technicians. Answer the question in "
@@ -38,53 +35,40 @@ INSTRUCTIONS: Final = (
 )
 
 
-def clean(question: str, index: Index, passages: Sequence[Passage]) -> str:
-    """Take out of a question what may be of a patient.
+def clean(asked: Asked, passages: Sequence[Passage]) -> str:
+    """Write a question anew from words that cannot be of a patient.
 
     Parameters
     ----------
-    question : str
-    index : Index
+    asked : Asked
+        The question as it was understood.
     passages : sequence of Passage
         What is sent beside it.
 
     Returns
     -------
     cleaned : str
-        Words of the corpus and those that any question is made of. A word that begins with a
-        capital, as a name does, is left only if it stands in `passages` as well. Each run of words
-        that were left out is one ``…``.
+        Words that stand in `passages`, and those of any question (“how”, “is”); numbers only of
+        cells, percent or micrometres. Each run of others is one ``…``.
     """
-    if question.isupper():
-        question = question.lower()
-    sent = " ".join(f"{passage.topic} {passage.title} {passage.text}" for passage in passages)
+    # A name may be what found a passage: where the question names topics, only theirs vouch.
+    vouching = [p for p in passages if p.topic in asked.topics] or list(passages)
+    sent = " ".join(f"{p.topic} {p.title} {p.text}" for p in vouching)
     near = frozenset(words.stem(word) for word in words.raw_words(sent))
     kept: list[str] = []
-    for word in _WORD.findall(_ADDRESS.sub(" \\ ", question)):
-        if _may_leave(word, index, near):
-            kept.append(word)
+    rest = ""
+    for word, after in zip_longest(asked.spoken, asked.spoken[1:]):
+        if rest.startswith(word):
+            rest = rest.removeprefix(word)  # a part of what stands there joined: “preb”, “pre”, “b”
+            continue
+        number = word.isdigit() and after not in _COUNTED
+        if words.is_common(word) or (words.stem(word) in near and not number):
+            kept.append(_WRITTEN.get(word, word))
+            rest = word
         elif not kept or kept[-1] != _KEPT_OUT:
             kept.append(_KEPT_OUT)
+            rest = ""
     return " ".join(kept)
-
-
-def _may_leave(word: str, index: Index, near: frozenset[str]) -> bool:
-    if _LONG_NUMBER.search(word) or word == "\\":
-        return False
-    if not word[0].isalnum() or re.fullmatch(_LETTERS, word, re.IGNORECASE):
-        return True
-    for part in words.raw_words(word):
-        if len(part) == 1 and part.isalpha():
-            if word not in ("a", "A", "I"):
-                return False
-        elif part.isdigit():
-            continue
-        elif word[0].isupper() and not word.isupper():
-            if not words.is_stop(part) and words.stem(part) not in near:
-                return False
-        elif not words.is_stop(part) and not index.knows(words.stem(part)):
-            return False
-    return True
 
 
 def messages(question: str, passages: Sequence[Passage], asked: Asked) -> list[dict[str, str]]:

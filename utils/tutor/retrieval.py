@@ -16,7 +16,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Final
 
 from utils.tutor import words
@@ -57,6 +57,7 @@ _REFERRING: Final = frozenset(
 _TELLING: Final = ("tell a", "tell the", "tell it", "tell them", "mixed up", "mix up", "look alike")
 # A question of so few words may go on with what was asked before.
 _SHORT: Final = 8
+_MOST_WORDS: Final = 120
 _LEAST_BEGUN: Final = 5
 _REMEMBERED: Final = 12
 _GOING_ON: Final = (
@@ -151,6 +152,7 @@ class Index:
         self._mean_length = sum(entry.length for entry in self._entries) / max(count, 1)
         self._phrases = _phrases(corpus)
         self._spelling = _spelling(corpus)
+        self._put_right = lru_cache(maxsize=8192)(self._meant)
         self._topic_words = {
             topic.name: frozenset(words.content_words(" ".join((topic.title, *topic.names))))
             for topic in corpus.topics.values()
@@ -176,7 +178,8 @@ class Index:
         -------
         asked : Asked
         """
-        spoken = [part for w in words.raw_words(question) for part in self._put_right(w)]
+        raw = words.raw_words(question)[:_MOST_WORDS]
+        spoken = [part for word in raw for part in self._put_right(word)]
         kept = [words.stem(word) for word in spoken if not words.is_stop(word)]
         found, sides = self._named(spoken), _sides(spoken)
         if len(found) > 1 and not sides and self._may_be_confused(found):
@@ -276,7 +279,7 @@ class Index:
                     found[name] = max(found.get(name, 0), weight)
         return found
 
-    def _put_right(self, word: str) -> list[str]:
+    def _meant(self, word: str) -> list[str]:
         """The word that is meant; of a compound such as “ringsideroblast” its two parts."""
         if words.is_stop(word) or self.knows(words.stem(word)):
             return [word]
@@ -340,7 +343,7 @@ def shipped_index() -> Index:
 
 
 _SIDE_OF: Final = {words.stem(word): side for side, asking in SIDES.items() for word in asking}
-# Codes that are words as well: only a person who means the class writes them in capitals.
+# Codes that are words as well name no topic.
 _WORDS_TOO: Final = frozenset({"art", "oth", "mon", "early", "pre", "pro", "benign"})
 
 

@@ -51,7 +51,7 @@ SENTENCES: Final[dict[Refused, str]] = {
 }
 
 RULES: Final = Path(__file__).with_name("scope.toml")
-_HIDDEN: Final = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
+_HIDDEN: Final = re.compile(r"[A-Za-z0-9+/]{16,}={0,2}")
 _SPACED: Final = re.compile(r"(?<!\w)(?:[a-z] ){3,}[a-z](?!\w)")
 _MASKS: Final = str.maketrans("013457", "oieast")
 # In capitals it is the leukaemia; in small letters a word of everyday.
@@ -167,6 +167,7 @@ def _decoded(question: str) -> list[str]:
             text = base64.b64decode(token + "=" * (-len(token) % 4), validate=True).decode("utf-8")
         except (binascii.Error, UnicodeDecodeError):
             continue
+        text = " ".join(text.split())
         if text.isprintable():
             found.append(text)
     return found

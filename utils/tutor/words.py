@@ -86,6 +86,11 @@ def is_stop(word: str) -> bool:
     return word in _STOP or (len(word) < 2 and not word.isdigit())
 
 
+def is_common(word: str) -> bool:
+    """Whether it is one of the words that any question is made of."""
+    return word in _STOP
+
+
 def content_words(text: str) -> list[str]:
     """Stemmed words that carry meaning, in their order.
 
@@ -114,14 +119,18 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     if len(word) < 4 or not word.isalpha():
         return None
     most = 1 if len(word) < 8 else 2
+    # “Basofil” is how much of the world writes it.
+    short = word.replace("ph", "f")
     best: tuple[int, str] | None = None
     for candidate in known:
         if candidate[:1] != word[:1] or len(candidate) < 4 or candidate == word:
             continue
         if len(word) == len(candidate) == 4 and sorted(word) != sorted(candidate):
             continue
-        # “Basofil” is how much of the world writes it.
-        distance = edits(word.replace("ph", "f"), candidate.replace("ph", "f"), most)
+        other = candidate.replace("ph", "f")
+        if abs(len(other) - len(short)) > most:
+            continue
+        distance = edits(short, other, most)
         if distance <= most and (best is None or (distance, candidate) < best):
             best = (distance, candidate)
     return best[1] if best else None

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from utils.errors import EndpointFailed
 from utils.tutor import endpoint, grounding, scope
-from utils.tutor.answer import Answer, Found, Paragraph, compose
+from utils.tutor.answer import Answer, Found, Paragraph, read_on
 from utils.tutor.retrieval import Index
 
 
@@ -36,7 +36,7 @@ class Endpoint:
     lock: Path
 
 
-def sentences(index: Index, question: str, found: Found, place: Endpoint) -> Iterator[Paragraph]:
+def sentences(found: Found, place: Endpoint) -> Iterator[Paragraph]:
     """Give each sentence as soon as it is whole and rests on a passage.
 
     Yields
@@ -49,9 +49,7 @@ def sentences(index: Index, question: str, found: Found, place: Endpoint) -> Ite
         If the network fails, is busy, or says nothing that the passages bear out.
     """
     passages = [hit.passage for hit in found.hits]
-    conversation = grounding.messages(
-        grounding.clean(question, index, passages), passages, found.asked
-    )
+    conversation = grounding.messages(grounding.clean(found.asked, passages), passages, found.asked)
     said: list[str] = []
     with _alone(place.lock):
         pieces = endpoint.stream(
@@ -84,11 +82,17 @@ def _whole_sentences(pieces: Iterator[str]) -> Iterator[str]:
 
 @contextmanager
 def _alone(lock: Path) -> Iterator[None]:
-    with lock.open("w", encoding="ascii") as handle:
+    try:
+        handle = lock.open("w", encoding="ascii")
+    except OSError as error:
+        raise EndpointFailed("The language network cannot be asked at the moment.") from error
+    with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise EndpointFailed("The language network is busy with another question.") from error
+        except OSError as error:
+            raise EndpointFailed("The language network cannot be asked at the moment.") from error
         yield
 
 
@@ -106,6 +110,6 @@ def written(index: Index, found: Found, paragraphs: tuple[Paragraph, ...], netwo
         "answer",
         tuple(Paragraph(p.text, tuple(place[n] for n in p.cites)) for p in paragraphs),
         tuple(found.hits[number - 1].passage.name for number in used),
-        near=compose(index, found).near,
+        near=read_on(index, tuple(found.hits[number - 1] for number in used)),
         writer=network,
     )

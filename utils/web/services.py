@@ -64,6 +64,9 @@ class Services:
             self.classifier.warm_up()
         except MarrowFindError as error:
             current_app.logger.warning("no network is serving: %s", error.code)
+        from utils.tutor.retrieval import shipped_index
+
+        shipped_index()
 
 
 def services() -> Services:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from flask import (
@@ -59,7 +61,7 @@ _MEASURES: Final = {
     "green": "cytoplasm_colour",
     "blue": "cytoplasm_colour",
 }
-_MOST_KEY: Final = 64
+_KEY: Final = re.compile(r"[\w-]{1,64}", re.ASCII)
 
 
 def _per_minute() -> str:
@@ -78,12 +80,16 @@ def index() -> str:
         (title, sorted((t for t in corpus.topics.values() if t.room == room), key=_by_title))
         for room, title in ROOM_TITLES.items()
     ]
+    before = request.args.get("before", type=int)
+    talks, further = tutoring.conversations_of(db.session(), me(), before=before)
     return render_template(
         "tutor/index.html",
         rooms=rooms,
         examples=EXAMPLES,
         asked=request.args.get("q", "")[:MOST_QUESTION_CHARACTERS],
-        conversations=tutoring.conversations_of(db.session(), me()),
+        conversations=talks,
+        further=further,
+        total=tutoring.count_conversations(db.session(), me()),
         **_form(),
     )
 
@@ -136,10 +142,10 @@ def ask() -> ResponseReturnValue:
     if not isinstance(given, Mapping):
         raise InvalidInput("A question was expected.")
     key = str(given.get("key") or "") or secrets.token_urlsafe(16)
-    if len(key) > _MOST_KEY:
-        raise InvalidInput("The question's key is too long.")
     session, asked_in = db.session(), str(given.get("conversation") or "")
-    turn = tutoring.ask(
+    if not _KEY.fullmatch(key) or (asked_in and not _KEY.fullmatch(asked_in)):
+        raise InvalidInput("The form was not as expected. Please reload the page.")
+    turn, new = tutoring.ask(
         session,
         me(),
         str(given.get("question") or ""),
@@ -155,7 +161,7 @@ def ask() -> ResponseReturnValue:
             turn=_rendered(turn),
             rewrite=url_for(".rewrite", key=turn.request_key) if place else None,
         )
-    if place is not None:
+    if place is not None and new:
         for _ in tutoring.rewrite(session, turn, place):
             pass  # without a script the page comes when the answer is whole
     return redirect(f"{address}#turn-{turn.id}", 303)
@@ -174,12 +180,14 @@ def rewrite(key: str) -> Response:
 
 def _events(key: str) -> Iterator[str]:
     # The view's own session is closed by now: the turn is looked up in that of the stream.
+    yield ": begun\n\n"  # a proxy must see something before the first sentence
     turn = tutoring.turn_of(db.session(), me(), key)
     place = _endpoint() if _may_be_rewritten(turn) else None
     if place is not None:
         for paragraph in tutoring.rewrite(db.session(), turn, place):
             yield _event("sentence", {"text": paragraph.text})
-    yield _event("turn", {"turn": _rendered(turn)})
+    with suppress(NotFound):  # deleted meanwhile
+        yield _event("turn", {"turn": _rendered(tutoring.turn_of(db.session(), me(), key))})
 
 
 def _event(name: str, data: dict[str, Any]) -> str:

@@ -7,13 +7,16 @@ a case, and its owner may delete it.
 from __future__ import annotations
 
 import logging
+import unicodedata
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import selectinload
+from sqlalchemy.orm.exc import StaleDataError
 
 from utils.errors import Conflict, EndpointFailed, InvalidInput, NotFound
 from utils.records import Analysis, Case, Cell, TutorConversation, TutorTurn, User
@@ -37,7 +40,7 @@ def ask(
     *,
     key: str,
     conversation: TutorConversation | None = None,
-) -> TutorTurn:
+) -> tuple[TutorTurn, bool]:
     """Answer a question from the passages and keep both; committed.
 
     Parameters
@@ -52,6 +55,8 @@ def ask(
     Returns
     -------
     turn : TutorTurn
+    new : bool
+        Whether it was asked just now, and not before with the same key.
 
     Raises
     ------
@@ -60,11 +65,10 @@ def ask(
     Conflict
         If the conversation is full.
     """
-    known = session.scalar(sa.select(TutorTurn).where(TutorTurn.request_key == key))
-    if known is not None:
-        require_own(user, known.conversation)
-        return known
     question = checked_question(question)
+    known = _of_key(session, key)
+    if known is not None:
+        return _same(user, known, question), False
     index = shipped_index()
     found = find_after(index, question, _earlier(conversation))
     if conversation is None:
@@ -76,20 +80,34 @@ def ask(
     conversation.turns.append(turn)
     try:
         session.commit()
-    except IntegrityError:
-        # The same question, sent twice at once: the other was faster.
+    except IntegrityError as error:
+        # The same question, sent twice at once: the other was faster. Or the conversation is gone.
         session.rollback()
-        known = session.scalar(sa.select(TutorTurn).where(TutorTurn.request_key == key))
+        known = _of_key(session, key)
         if known is None:
-            raise
-        return known
-    return turn
+            raise NotFound(_MISSING) from error
+        return _same(user, known, question), False
+    return turn, True
+
+
+def _of_key(session: AnySession, key: str) -> TutorTurn | None:
+    return session.scalar(sa.select(TutorTurn).where(TutorTurn.request_key == key))
+
+
+def _same(user: User, known: TutorTurn, question: str) -> TutorTurn:
+    """A turn that was asked before with the same key; only if it was the same question."""
+    require_own(user, known.conversation)
+    if known.question != question:
+        raise Conflict("This form was used already. Please ask again.", code="key_used")
+    return known
 
 
 def rewrite(session: AnySession, turn: TutorTurn, place: Endpoint) -> Iterator[Paragraph]:
     """Let a language network write the answer anew; what it wrote is kept at the end.
 
-    Until then, and where it fails, the embedded answer stands: an answer is never lost.
+    Until then, and where it fails, the embedded answer stands: an answer is never lost. No
+    transaction is open while the network is waited for, and an answer that was deleted or written
+    meanwhile is left as it is.
 
     Yields
     ------
@@ -100,9 +118,11 @@ def rewrite(session: AnySession, turn: TutorTurn, place: Endpoint) -> Iterator[P
     found = find_after(index, turn.question, _earlier(turn.conversation, turn))
     if not found.hits:
         return  # nothing to write from: what the tutor says of it stands
+    key, conversation_id, before = turn.request_key, turn.conversation_id, turn.answer
+    session.rollback()
     kept: list[Paragraph] = []
     try:
-        for paragraph in sentences(index, turn.question, found, place):
+        for paragraph in sentences(found, place):
             kept.append(paragraph)
             yield paragraph
         answer = written(index, found, tuple(kept), place.network)
@@ -113,8 +133,13 @@ def rewrite(session: AnySession, turn: TutorTurn, place: Endpoint) -> Iterator[P
             compose(index, found),
             note=f"{error.message} The tutor has answered from its passages by itself.",
         )
-    turn.answer = as_stored(answer)
-    session.commit()
+    now = _of_key(session, key)
+    if now is not None and now.conversation_id == conversation_id and now.answer == before:
+        now.answer = as_stored(answer)
+    try:
+        session.commit()
+    except StaleDataError:
+        session.rollback()  # deleted in this very moment
 
 
 def _earlier(conversation: TutorConversation | None, turn: TutorTurn | None = None) -> list[str]:
@@ -132,7 +157,8 @@ def checked_question(question: str) -> str:
     InvalidInput
         If it is empty or too long.
     """
-    question = " ".join(question.split())
+    kept = (c for c in question if unicodedata.category(c) not in ("Cc", "Cs") or c.isspace())
+    question = " ".join("".join(kept).split())
     if not question:
         raise InvalidInput("Please type a question.", code="no_question")
     if len(question) > MOST_QUESTION_CHARACTERS:
@@ -199,24 +225,73 @@ def turn_of(session: AnySession, user: User, key: str) -> TutorTurn:
     NotFound
         If there is none, or none of this person.
     """
-    turn = session.scalar(sa.select(TutorTurn).where(TutorTurn.request_key == key))
+    turn = _of_key(session, key)
     require_own(user, turn.conversation if turn is not None else None)
     assert turn is not None
     return turn
 
 
+@dataclass(frozen=True)
+class Talk:
+    """One conversation in a list."""
+
+    public_id: str
+    created_at: datetime
+    title: str
+    questions: int
+
+
 def conversations_of(
-    session: AnySession, user: User, *, most: int = 50
-) -> Sequence[TutorConversation]:
-    """List the newest conversations of `user`."""
+    session: AnySession, user: User, *, before: int | None = None, most: int = 50
+) -> tuple[list[Talk], int | None]:
+    """List conversations of `user`, the newest first.
+
+    Parameters
+    ----------
+    before : int, optional
+        Where the list before ended.
+    most : int
+
+    Returns
+    -------
+    talks : list of Talk
+    further : int or None
+        `before` of the next list, where there is one.
+    """
+    turns = (
+        sa.select(
+            TutorTurn.conversation_id,
+            sa.func.min(TutorTurn.id).label("first"),
+            sa.func.count(TutorTurn.id).label("questions"),
+        )
+        .group_by(TutorTurn.conversation_id)
+        .subquery()
+    )
     statement = (
-        sa.select(TutorConversation)
+        sa.select(
+            TutorConversation.id,
+            TutorConversation.public_id,
+            TutorConversation.created_at,
+            TutorTurn.question,
+            turns.c.questions,
+        )
+        .join(turns, turns.c.conversation_id == TutorConversation.id)
+        .join(TutorTurn, TutorTurn.id == turns.c.first)
         .where(TutorConversation.user_id == user.id)
         .order_by(TutorConversation.id.desc())
-        .limit(most)
-        .options(selectinload(TutorConversation.turns))
+        .limit(most + 1)
     )
-    return session.scalars(statement).all()
+    if before is not None:
+        statement = statement.where(TutorConversation.id < before)
+    rows = session.execute(statement).all()
+    talks = [Talk(*row[1:]) for row in rows[:most]]
+    return talks, rows[most - 1][0] if len(rows) > most else None
+
+
+def count_conversations(session: AnySession, user: User) -> int:
+    """How many conversations `user` has."""
+    own = sa.select(sa.func.count(TutorConversation.id)).where(TutorConversation.user_id == user.id)
+    return session.scalar(own) or 0
 
 
 def delete(session: AnySession, user: User, conversation: TutorConversation) -> None:

@@ -27,6 +27,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_tutor_conversations")),
         sa.UniqueConstraint("public_id", name=op.f("uq_tutor_conversations_public_id")),
+        sqlite_autoincrement=True,
     )
     op.create_index("ix_tutor_conversations_user_id_id", "tutor_conversations", ["user_id", "id"])
     op.create_table(
@@ -44,8 +45,11 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_tutor_turns")),
         sa.UniqueConstraint("request_key", name=op.f("uq_tutor_turns_request_key")),
+        sqlite_autoincrement=True,
     )
     op.create_index("ix_tutor_turns_conversation_id_id", "tutor_turns", ["conversation_id", "id"])
+    # For the confirmed cells of a class, which stand beside its topic.
+    op.create_index("ix_cells_reviewed_code_reviewed_at", "cells", ["reviewed_code", "reviewed_at"])
 
 
 def downgrade() -> None:
