@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from utils.cli.tutor_fit import fit_refusal
 from utils.tutor import learned
 from utils.tutor.learned import Signs
 
@@ -43,7 +44,7 @@ def test_what_is_fitted_tells_its_own_questions_apart() -> None:
     unsafe = [f"does my patient {n} have leukaemia" for n in ("a", "b", "c", "d")]
     fair = [f"how big is cell {n} in the smear" for n in ("a", "b", "c", "d")]
     asked = [learned.features(text, WELL_HELD) for text in [*unsafe, *fair]]
-    table = learned.fit(asked, [True] * 4 + [False] * 4)
+    table = fit_refusal(asked, [True] * 4 + [False] * 4)
     scores = [
         table["bias"]
         + sum(

@@ -72,13 +72,20 @@ def evaluate(questions: tuple[Path, ...], missed: bool, as_json: bool) -> None:
 @group.command("fit")
 @click.argument("questions", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 def fit(questions: tuple[Path, ...]) -> None:
-    """Learn from sets of questions which are refused; replaces the weights of this program."""
+    """Learn from sets of questions which are refused; replaces the weights of this program.
+
+    Needs scikit-learn (the extra “train”). Processes that serve keep the old weights until they
+    are started again.
+    """
     import json
 
+    from utils.cli.tutor_fit import fit_refusal
     from utils.tutor import evaluation, learned
     from utils.tutor.retrieval import shipped_index
 
     known = [question for path in questions for question in evaluation.load_questions(path)]
-    table = evaluation.fit(shipped_index(), known)
-    learned.WEIGHTS.write_text(json.dumps(table, indent=0, sort_keys=True) + "\n", encoding="utf-8")
+    table = fit_refusal(*evaluation.examples(shipped_index(), known))
+    partial = learned.WEIGHTS.with_suffix(".partial")
+    partial.write_text(json.dumps(table, indent=0, sort_keys=True) + "\n", encoding="utf-8")
+    partial.replace(learned.WEIGHTS)
     click.echo(f"{len(table['weights'])} weights from {len(known)} questions.")

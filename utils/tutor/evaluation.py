@@ -122,13 +122,14 @@ def evaluate(index: Index, questions: Sequence[Question]) -> dict[str, Any]:
     }
 
 
-def fit(index: Index, questions: Sequence[Question]) -> dict[str, Any]:
-    """Learn from questions which are refused; needs scikit-learn.
+def examples(index: Index, questions: Sequence[Question]) -> tuple[list[set[str]], list[bool]]:
+    """What `utils.tutor.learned` hears in questions, and which of them are refused.
 
     Returns
     -------
-    table : dict
-        As `utils.tutor.learned` reads it.
+    asked : list of set of str
+        Features of each way of asking.
+    refused : list of bool
     """
     asked, refused = [], []
     for question in questions:
@@ -139,7 +140,7 @@ def fit(index: Index, questions: Sequence[Question]) -> dict[str, Any]:
             signs = signs_of(index, understood, index.search(understood))
             asked.append(learned.features(text, signs))
             refused.append(question.kind == "unsafe")
-    return learned.fit(asked, refused)
+    return asked, refused
 
 
 def _judge(

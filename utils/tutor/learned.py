@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -97,41 +97,6 @@ def vector(names: Iterable[str], known: Any) -> dict[str, float]:
     words = sum(name[0] not in _SIGNS for name in kept)
     share = 1 / math.sqrt(max(words, 1))
     return {name: _SIGN_VALUE if name[0] in _SIGNS else share for name in kept}
-
-
-def fit(asked: Sequence[set[str]], refused: Sequence[bool]) -> dict[str, Any]:
-    """Fit the weights; needs scikit-learn.
-
-    Parameters
-    ----------
-    asked : sequence of set of str
-        Features of each question.
-    refused : sequence of bool
-
-    Returns
-    -------
-    table : dict
-        ``bias`` and ``weights``.
-    """
-    from collections import Counter
-
-    from sklearn.feature_extraction import DictVectorizer
-    from sklearn.linear_model import LogisticRegression
-
-    counts = Counter(name for names in asked for name in names)
-    known = {name for name, count in counts.items() if count > 1}
-    maker = DictVectorizer()
-    inputs = maker.fit_transform([vector(sorted(names), known) for names in asked])
-    fitted = LogisticRegression(C=10, max_iter=1000, class_weight="balanced")
-    fitted.fit(inputs, list(refused))
-    weights = zip(maker.get_feature_names_out(), fitted.coef_[0], strict=True)
-    return {
-        "bias": round(float(fitted.intercept_[0]), 3),
-        "weights": {name: round(float(w), 3) for name, w in weights if abs(w) >= _LEAST_WEIGHT},
-    }
-
-
-_LEAST_WEIGHT: Final = 0.02
 
 
 @cache
