@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -12,10 +13,10 @@ import pytest
 from utils.imaging import synthesis
 from utils.imaging.cells import find_cells, join_parts, outline_found
 from utils.imaging.counterfactual import scale_densities
-from utils.imaging.crop import anchor_stain, balance_white, cut_cell, cut_square
+from utils.imaging.crop import anchor_stain, balance_white, cut_square
 from utils.imaging.nuclei import white_point
 from utils.imaging.outline import CellOutline, fill_holes, nucleus_in
-from utils.imaging.preprocess import place_of
+from utils.imaging.preprocess import PreprocessSpec, cut_cell, place_of
 from utils.imaging.tile import outline_middle_cell
 from utils.imaging.watershed import segment
 
@@ -205,6 +206,7 @@ def test_pale_cytoplasm_belongs_to_the_cell_of_dark_lobes() -> None:
 
 
 REFERENCE = (1.06, 2.01, 0.31)
+AT_ITS_SCALE = PreprocessSpec(input_px=96, cell_context=1.5)
 
 
 def test_the_nucleus_anchors_the_stain() -> None:
@@ -212,18 +214,12 @@ def test_the_nucleus_anchors_the_stain() -> None:
     pixels, _, _ = drawn_tile(200, cell=50, nucleus=32)
     outline = outline_middle_cell(pixels)
     assert outline is not None
+    anchored = replace(AT_ITS_SCALE, nucleus_density=REFERENCE)
     crops = []
     for factors in ((1.0, 1.0, 1.0), (1.3, 0.8, 1.2), (0.75, 0.9, 1.25)):
         other = scale_densities(pixels, np.array(factors, np.float32))
         crops.append(
-            cut_cell(
-                other,
-                place_of(outline),
-                white=white_point(other),
-                context=1.5,
-                side_px=96,
-                nucleus_density=REFERENCE,
-            ).astype(np.int16)
+            cut_cell(other, place_of(outline), white_point(other), anchored).astype(np.int16)
         )
     for crop in crops[1:]:
         assert np.abs(crop - crops[0]).mean() < 3.0
@@ -246,11 +242,7 @@ def test_a_crop_shows_the_cell_at_its_own_scale() -> None:
         pixels, _, _ = drawn_tile(round(200 * factor), cell=50 * factor, nucleus=32 * factor)
         outline = outline_middle_cell(pixels)
         assert outline is not None
-        crops.append(
-            cut_cell(pixels, place_of(outline), white=None, context=1.5, side_px=96).astype(
-                np.int16
-            )
-        )
+        crops.append(cut_cell(pixels, place_of(outline), None, AT_ITS_SCALE).astype(np.int16))
     assert all(crop.shape == (96, 96, 3) for crop in crops)
     for other in (crops[0], crops[2]):
         assert np.abs(other - crops[1]).mean() < 8.0

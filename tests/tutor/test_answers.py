@@ -8,15 +8,12 @@ import pytest
 
 from utils.tutor import scope
 from utils.tutor.answer import MOST_PASSAGES, Answer, compose, find
-from utils.tutor.retrieval import Asked, shipped_index
+from utils.tutor.retrieval import shipped_index
 
 
 def answer(question: str, *before: str) -> Answer:
     index = shipped_index()
-    asked: list[Asked] = []
-    for earlier in before:
-        asked.append(index.understand(earlier, asked))
-    return compose(index, find(index, question, asked))
+    return compose(index, find(index, question, before))
 
 
 def test_an_answer_is_short_and_each_piece_cites_its_passage() -> None:

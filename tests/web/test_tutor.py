@@ -19,6 +19,7 @@ from tests.web.test_upload import text_of
 from utils.imaging.morphometry import COLUMNS
 from utils.records import TutorConversation, TutorTurn, db
 from utils.records.users import ROLES
+from utils.tutor import passages
 from utils.tutor.passages import shipped_corpus
 from utils.web.tutor import explain_measure
 from utils.workflow import wording
@@ -234,6 +235,25 @@ def test_a_page_of_an_analysis_leads_to_the_passages(
         answer = auth.client.get(address)
         assert answer.status_code == 200, link
         assert f'id="{section}"' in answer.get_data(as_text=True) or not section, link
+
+
+def test_a_faulty_corpus_takes_no_result_away(
+    auth: Auth, add_analysis: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    auth.enter()
+    analysis = add_analysis(auth.user_id, flags=["out_of_focus"])
+    (tmp_path / "sources.toml").write_text("")
+    (tmp_path / "cells").mkdir()
+    (tmp_path / "cells" / "blast.md").write_text("no head")
+    monkeypatch.setattr(passages, "CORPUS", tmp_path)
+    passages.shipped_corpus.cache_clear()
+    try:
+        page = auth.client.get(f"/analyses/{analysis}")
+        assert page.status_code == 200
+        assert "explain" not in page.get_data(as_text=True)
+        assert auth.client.get("/tutor").status_code == 500
+    finally:
+        passages.shipped_corpus.cache_clear()
 
 
 @pytest.mark.parametrize("column", [column.name for column in COLUMNS])

@@ -1,4 +1,4 @@
-"""A cell cut out of its field as the cell network sees it; training and serving share it."""
+"""A place of a picture cut out, its light and its stain brought to one measure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from utils.imaging.nuclei import RGBImage, white_point
+from utils.imaging.nuclei import RGBImage
 
 # Level that the field's background is brought to in each channel: the stain is
 # read against the glass, whatever the light.
@@ -118,51 +118,6 @@ def cut_square(
             borderValue=(level, level, level),
         ),
         dtype=np.uint8,
-    )
-
-
-def cut_cell(
-    pixels: RGBImage,
-    cell: CellPlace,
-    *,
-    white: NDArray[np.float64] | None,
-    context: float,
-    side_px: int,
-    nucleus_density: tuple[float, float, float] | None = None,
-) -> RGBImage:
-    """Cut a cell out at its own scale, against a balanced background.
-
-    Parameters
-    ----------
-    pixels : (H, W, 3) ndarray of uint8
-        RGB; not modified.
-    cell : CellPlace
-    white : (3,) ndarray of float64, optional
-        Colour of the field's background; taken from `pixels` where absent.
-    context : float
-        Width of the crop in diameters.
-    side_px : int
-        Width of the result.
-    nucleus_density : tuple of float, optional
-        Mean density of nuclei in R, G and B that every cell is brought to.
-
-    Returns
-    -------
-    crop : (side_px, side_px, 3) ndarray of uint8
-    """
-    white = white_point(pixels) if white is None else white
-    reach = math.ceil(context * cell.diameter_px / 2) + 3
-    row, col = math.floor(cell.centre_px[0]), math.floor(cell.centre_px[1])
-    top, left = max(0, row - reach), max(0, col - reach)
-    near = pixels[top : max(top + 1, row + reach), left : max(left + 1, col + reach)]
-    balanced = balance_white(np.ascontiguousarray(near), white)
-    if nucleus_density is not None:
-        balanced = anchor_stain(balanced, cell.nucleus, nucleus_density, corner=(top, left))
-    return cut_square(
-        balanced,
-        (cell.centre_px[0] - top, cell.centre_px[1] - left),
-        context * cell.diameter_px,
-        side_px=side_px,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -9,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utils.imaging.counterfactual import grey
-from utils.imaging.crop import CellPlace, cut_cell
+from utils.imaging.crop import CellPlace, anchor_stain, balance_white, cut_square
+from utils.imaging.nuclei import white_point
 from utils.imaging.outline import CellOutline
 from utils.imaging.tile import outline_middle_cell
 
@@ -160,7 +162,7 @@ def prepare(pixels: RGBImage, spec: PreprocessSpec) -> Prepared:
     prepared : Prepared
     """
     if spec.cell_context is not None:
-        crop = cut_for_network(pixels, middle_cell(pixels, spec.cell_context), None, spec)
+        crop = cut_cell(pixels, middle_cell(pixels, spec.cell_context), None, spec)
         return Prepared(clahe=pixels, network_input=crop)
     covered = hide_scale_bar(pixels) if spec.hide_scale_bar else pixels
     clahe = apply_clahe(covered, clip=spec.clahe_clip, tiles=spec.clahe_tiles)
@@ -194,10 +196,10 @@ def place_of(outline: CellOutline) -> CellPlace:
     return CellPlace(outline.centre_px, outline.diameter_px, nucleus)
 
 
-def cut_for_network(
+def cut_cell(
     pixels: RGBImage, cell: CellPlace, white: NDArray[np.float64] | None, spec: PreprocessSpec
 ) -> RGBImage:
-    """Cut a cell out as the network of this spec reads it.
+    """Cut a cell out at its own scale, against a balanced background.
 
     Parameters
     ----------
@@ -207,18 +209,21 @@ def cut_for_network(
     white : (3,) ndarray of float64, optional
         Colour of the field's background; taken from `pixels` where absent.
     spec : PreprocessSpec
-        Of a network that reads single cells.
+        As a network that reads single cells sees it, or as a person is shown it.
 
     Returns
     -------
     crop : (input_px, input_px, 3) ndarray of uint8
     """
-    crop = cut_cell(
-        pixels,
-        cell,
-        white=white,
-        context=spec.cell_context or 1.0,
-        side_px=spec.input_px,
-        nucleus_density=spec.nucleus_density,
-    )
+    white = white_point(pixels) if white is None else white
+    width_px = (spec.cell_context or 1.0) * cell.diameter_px
+    reach = math.ceil(width_px / 2) + 3
+    row, col = math.floor(cell.centre_px[0]), math.floor(cell.centre_px[1])
+    top, left = max(0, row - reach), max(0, col - reach)
+    near = pixels[top : max(top + 1, row + reach), left : max(left + 1, col + reach)]
+    balanced = balance_white(np.ascontiguousarray(near), white)
+    if spec.nucleus_density is not None:
+        balanced = anchor_stain(balanced, cell.nucleus, spec.nucleus_density, corner=(top, left))
+    centre_px = cell.centre_px[0] - top, cell.centre_px[1] - left
+    crop = cut_square(balanced, centre_px, width_px, side_px=spec.input_px)
     return grey(crop) if spec.grey else crop

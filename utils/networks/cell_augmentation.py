@@ -39,7 +39,6 @@ class CellStrength:
     density: float = 0.8
     channel_mix: float = 0.6
     grey: float = 0.3
-    fade: float = 0.2
     light: float = 0.5
     optics: float = 0.4
     coarse: float = 0.35
@@ -184,14 +183,8 @@ class Cells:
             gains = np.exp(rng.normal(0.0, 0.05) + rng.normal(0.0, 0.04, 3))
             table = np.clip(np.arange(256.0)[:, None] * gains[None], 0, 255).astype(np.uint8)
             pixels = np.asarray(cv2.LUT(pixels, table[None]), np.uint8)
-        dice = rng.random()
-        if self.grey or dice < strength.grey:
+        if self.grey or rng.random() < strength.grey:
             pixels = counterfactual.grey(pixels)
-        elif dice < strength.grey + strength.fade:
-            kept = rng.uniform(0.1, 0.9)
-            pixels = np.asarray(
-                cv2.addWeighted(pixels, kept, counterfactual.grey(pixels), 1 - kept, 0), np.uint8
-            )
         return pixels
 
     def _degrade(self, pixels: RGBImage, rng: np.random.Generator) -> RGBImage:

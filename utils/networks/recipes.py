@@ -70,14 +70,6 @@ RECIPES = {
             average=0.995,
             strength=Strength(swap=0.6, stain_mix=0.65, grey=0.15),
         ),
-        # Goes on from a network of `cells`, with other stains nearly always.
-        Recipe(
-            "cells_restained",
-            stages=((224, 8),),
-            learning_rate=6e-5,
-            average=0.99,
-            strength=Strength(swap=0.6, stain_mix=0.85, grey=0.15),
-        ),
         Recipe(
             "single_cells",
             stages=((128, 24), (160, 16)),
@@ -93,8 +85,6 @@ RECIPES = {
                 swap=0.15,
                 stain_mix=0.3,
                 channel_mix=0.4,
-                grey=0.2,
-                fade=0.15,
                 light=0.4,
                 optics=0.25,
                 coarse=0.2,

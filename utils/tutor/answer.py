@@ -88,12 +88,21 @@ class Found:
         The passages an answer may rest on.
     best : tuple of Hit
         The first of all, whether they fit or not.
+    coverage : float
+        Share of the question's weight in the best passage or in its topics, 0 to 1.
     """
 
     asked: Asked
     refusal: scope.Refused | None
     hits: tuple[Hit, ...]
-    best: tuple[Hit, ...] = ()
+    best: tuple[Hit, ...]
+    coverage: float
+
+    @property
+    def signs(self) -> learned.Signs:
+        """How well the corpus holds the question."""
+        asked = self.asked
+        return learned.Signs(self.coverage, len(asked.topics), len(asked.sides), len(asked.unknown))
 
     @property
     def remembered(self) -> Asked:
@@ -103,8 +112,8 @@ class Found:
         return replace(self.asked, topics=(self.hits[0].passage.topic,))
 
 
-def find(index: Index, question: str, before: Sequence[Asked] = ()) -> Found:
-    """Understand a question and look its passages up.
+def look_up(index: Index, question: str, before: Sequence[Asked] = ()) -> Found:
+    """Understand a question and look its passages up, whether it may be answered or not.
 
     Parameters
     ----------
@@ -118,27 +127,15 @@ def find(index: Index, question: str, before: Sequence[Asked] = ()) -> Found:
     found : Found
     """
     asked = index.understand(question, before)
-    refusal = scope.refusal(question)
-    if refusal is not None:
-        return Found(asked, refusal, ())
-    hits = index.search(asked)
-    # Half a question, of which the other half was asked before, is none that was learned from.
-    if not asked.context and learned.refuses(question, signs_of(index, asked, hits)):
-        return Found(asked, "person", ())
-    best = tuple(hits[:MOST_PASSAGES])
-    return Found(asked, None, best if hits and _fits(index, asked, hits[0]) else (), best)
-
-
-def signs_of(index: Index, asked: Asked, hits: Sequence[Hit]) -> learned.Signs:
-    """How well the corpus holds a question."""
+    hits = tuple(index.search(asked, most=MOST_PASSAGES))
     coverage = hits[0].coverage if hits else 0.0
     if asked.topics:
         coverage = max(coverage, index.coverage_of_topics(asked))
-    return learned.Signs(coverage, len(asked.topics), len(asked.sides), len(asked.unknown))
+    return Found(asked, None, hits if _fits(asked, coverage) else (), hits, coverage)
 
 
-def find_after(index: Index, question: str, before: Sequence[str]) -> Found:
-    """Look a question up in the light of those that were asked before it.
+def find(index: Index, question: str, before: Sequence[str] = ()) -> Found:
+    """Find what a question may be answered from, or why it is not answered.
 
     Parameters
     ----------
@@ -146,11 +143,20 @@ def find_after(index: Index, question: str, before: Sequence[str]) -> Found:
     question : str
     before : sequence of str
         Earlier questions of the conversation, in order.
+
+    Returns
+    -------
+    found : Found
     """
     asked: list[Asked] = []
     for earlier in before:
-        asked.append(find(index, earlier, asked).remembered)
-    return find(index, question, asked)
+        asked.append(look_up(index, earlier, asked).remembered)
+    found = look_up(index, question, asked)
+    refusal = scope.refusal(question)
+    # Half a question, of which the other half was asked before, is none that was learned from.
+    if refusal is None and not found.asked.context and learned.refuses(question, found.signs):
+        refusal = "person"
+    return found if refusal is None else replace(found, refusal=refusal, hits=())
 
 
 def compose(index: Index, found: Found) -> Answer:
@@ -183,13 +189,12 @@ def read_on(index: Index, used: Sequence[Hit]) -> tuple[str, ...]:
     return tuple(further)[:5]
 
 
-def _fits(index: Index, asked: Asked, best: Hit) -> bool:
+def _fits(asked: Asked, coverage: float) -> bool:
     if asked.dangling:
         return False
     if asked.topics:
-        held = max(best.coverage, index.coverage_of_topics(asked))
-        return held >= (LEAST_COVERAGE_ASKED if asked.sides else LEAST_COVERAGE_NAMED)
-    return best.coverage >= LEAST_COVERAGE
+        return coverage >= (LEAST_COVERAGE_ASKED if asked.sides else LEAST_COVERAGE_NAMED)
+    return coverage >= LEAST_COVERAGE
 
 
 def _used(found: Found) -> list[Hit]:

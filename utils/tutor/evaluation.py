@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from utils.errors import DatasetInvalid
 from utils.tutor import learned
-from utils.tutor.answer import Found, compose, find_after, signs_of
+from utils.tutor.answer import Found, compose, find, look_up
 from utils.tutor.retrieval import Index
 
 CITING: Final = ("answer", "follow_up", "educational")
@@ -98,7 +98,7 @@ def evaluate(index: Index, questions: Sequence[Question]) -> dict[str, Any]:
         for text in question.ask:
             asked[question.kind] += 1
             started = time.perf_counter()
-            found = find_after(index, text, question.before)
+            found = find(index, text, question.before)
             answer = compose(index, found)
             times.append(1000 * (time.perf_counter() - started))
             fault = _judge(question, found, answer.kind, answer.cited, counts)
@@ -136,9 +136,7 @@ def examples(index: Index, questions: Sequence[Question]) -> tuple[list[set[str]
         if question.before:
             continue  # half a question teaches nothing
         for text in question.ask:
-            understood = index.understand(text)
-            signs = signs_of(index, understood, index.search(understood))
-            asked.append(learned.features(text, signs))
+            asked.append(learned.features(text, look_up(index, text).signs))
             refused.append(question.kind == "unsafe")
     return asked, refused
 

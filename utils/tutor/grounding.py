@@ -71,17 +71,15 @@ def clean(asked: Asked, passages: Sequence[Passage]) -> str:
     return " ".join(kept)
 
 
-def messages(question: str, passages: Sequence[Passage], asked: Asked) -> list[dict[str, str]]:
-    """Make the conversation that is sent; it holds nothing but these.
+def messages(asked: Asked, passages: Sequence[Passage]) -> list[dict[str, str]]:
+    """Make the conversation that is sent: the passages, and what `clean` leaves of the question.
 
     Parameters
     ----------
-    question : str
-        As `clean` left it.
-    passages : sequence of Passage
-        Numbered from 1 in this order.
     asked : Asked
         Its topics say what a follow-up refers to.
+    passages : sequence of Passage
+        Numbered from 1 in this order.
 
     Returns
     -------
@@ -94,6 +92,7 @@ def messages(question: str, passages: Sequence[Passage], asked: Asked) -> list[d
     )
     about = ", ".join(topic.replace("_", " ") for topic in asked.topics)
     subject = f"\n\nThe question is about: {about}" if about else ""
+    question = clean(asked, passages)
     return [
         {"role": "system", "content": INSTRUCTIONS},
         {"role": "user", "content": f"Passages:\n{numbered}{subject}\n\nQuestion: {question}"},

@@ -202,7 +202,7 @@ class Index:
             context=context,
         )
 
-    def search(self, asked: Asked, *, most: int = 6) -> list[Hit]:
+    def search(self, asked: Asked, *, most: int) -> list[Hit]:
         """The best passages, best first.
 
         Parameters

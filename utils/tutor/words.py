@@ -81,14 +81,14 @@ def raw_words(text: str) -> list[str]:
     return found
 
 
-def is_stop(word: str) -> bool:
-    """Whether a word says nothing of what is asked."""
-    return word in _STOP or (len(word) < 2 and not word.isdigit())
-
-
 def is_common(word: str) -> bool:
     """Whether it is one of the words that any question is made of."""
     return word in _STOP
+
+
+def is_stop(word: str) -> bool:
+    """Whether a word says nothing of what is asked: a common one, or a single letter."""
+    return is_common(word) or (len(word) < 2 and not word.isdigit())
 
 
 def content_words(text: str) -> list[str]:

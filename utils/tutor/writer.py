@@ -49,7 +49,7 @@ def sentences(found: Found, place: Endpoint) -> Iterator[Paragraph]:
         If the network fails, is busy, or says nothing that the passages bear out.
     """
     passages = [hit.passage for hit in found.hits]
-    conversation = grounding.messages(grounding.clean(found.asked, passages), passages, found.asked)
+    conversation = grounding.messages(found.asked, passages)
     said: list[str] = []
     with _alone(place.lock):
         pieces = endpoint.stream(

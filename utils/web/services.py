@@ -66,7 +66,10 @@ class Services:
             current_app.logger.warning("no network is serving: %s", error.code)
         from utils.tutor.retrieval import shipped_index
 
-        shipped_index()
+        try:
+            shipped_index()
+        except MarrowFindError as error:
+            current_app.logger.error("the tutor does not answer: %s", error.message)
 
 
 def services() -> Services:

@@ -23,7 +23,7 @@ from flask import (
 )
 from flask.typing import ResponseReturnValue
 
-from utils.errors import InvalidInput, NotFound
+from utils.errors import CorpusInvalid, InvalidInput, NotFound
 from utils.records import TutorConversation, TutorTurn, db
 from utils.records.tutoring import MOST_QUESTION_CHARACTERS
 from utils.tutor.answer import Answer
@@ -33,6 +33,7 @@ from utils.web.security import limiter
 from utils.web.services import services
 from utils.web.views import me
 from utils.workflow import tutoring
+from utils.workflow.case_gallery import confirmed_cells
 
 blueprint = Blueprint("tutor", __name__)
 
@@ -106,7 +107,7 @@ def topic(name: str) -> str:
     if found is None:
         raise NotFound("There is no such topic.")
     keys = dict.fromkeys(key for passage in found.passages for key in passage.sources)
-    cells = tutoring.reference_cells(db.session(), me(), found.labels)
+    cells = confirmed_cells(db.session(), me(), found.labels)
     return render_template(
         "tutor/topic.html",
         topic=found,
@@ -156,7 +157,6 @@ def ask() -> ResponseReturnValue:
     address = url_for(".conversation", public_id=turn.conversation.public_id)
     if request.is_json:
         return jsonify(
-            conversation=turn.conversation.public_id,
             url=address,
             turn=_rendered(turn),
             rewrite=url_for(".rewrite", key=turn.request_key) if place else None,
@@ -231,16 +231,19 @@ def export(public_id: str, kind: str) -> Response:
 @blueprint.app_template_global()
 def explain_label(code: str | None) -> str | None:
     """Address of the topic on a class, or None."""
-    found = shipped_corpus().topic_of_label(code) if code else None
-    return url_for("tutor.topic", name=found.name) if found else None
+    with suppress(CorpusInvalid):  # a page of results must not fail with the tutor
+        found = shipped_corpus().topic_of_label(code) if code else None
+        return url_for("tutor.topic", name=found.name) if found else None
+    return None
 
 
 @blueprint.app_template_global()
 def explain_passage(topic: str, section: str) -> str | None:
     """Address of a passage, or None where the corpus does not hold it."""
-    if shipped_corpus().passage(f"{topic}#{section}") is None:
-        return None
-    return url_for("tutor.topic", name=topic, _anchor=section)
+    with suppress(CorpusInvalid):
+        if shipped_corpus().passage(f"{topic}#{section}") is not None:
+            return url_for("tutor.topic", name=topic, _anchor=section)
+    return None
 
 
 @blueprint.app_template_global()

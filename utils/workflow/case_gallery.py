@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -88,6 +89,31 @@ def cells_of_case(session: AnySession, case: Case) -> list[CaseCell]:
     return [CaseCell(*row) for row in session.execute(statement)]
 
 
+def confirmed_cells(
+    session: AnySession, user: User, codes: Sequence[str], *, most: int = 8
+) -> list[tuple[str, int]]:
+    """The newest confirmed cells of some classes: each field's public id and the cell's number.
+
+    Only cells that `user` may see.
+    """
+    if not codes:
+        return []
+    statement = _confirmed(user).where(Cell.reviewed_code.in_(codes)).limit(most)
+    return [(field_id, number) for field_id, number, _ in session.execute(statement)]
+
+
+def _confirmed(user: User) -> sa.Select[Any]:
+    """Field, number and class of the confirmed cells that `user` may see, the newest first."""
+    statement: Any = (
+        sa.select(Analysis.public_id, Cell.number, Cell.reviewed_code)
+        .select_from(Cell)
+        .join(Analysis, Analysis.id == Cell.analysis_id)
+        .where(Cell.present, Cell.review_state != "unreviewed", Cell.reviewed_code.is_not(None))
+        .order_by(Cell.reviewed_at.desc(), Cell.id.desc())
+    )
+    return access.only_visible(statement, user)
+
+
 def similar_cells(session: AnySession, user: User, cell: Cell, *, most: int = 8) -> list[Alike]:
     """Find the confirmed cells whose embedding lies nearest to a cell's.
 
@@ -105,23 +131,17 @@ def similar_cells(session: AnySession, user: User, cell: Cell, *, most: int = 8)
     """
     if cell.network_name is None or not cell.embedding:
         return []
-    confirmed: Any = (
-        sa.select(Analysis.public_id, Cell.number, Cell.reviewed_code, Cell.embedding)
-        .select_from(Cell)
-        .join(Analysis, Analysis.id == Cell.analysis_id)
+    statement = (
+        _confirmed(user)
+        .add_columns(Cell.embedding)
         .where(
-            Cell.present,
-            Cell.review_state != "unreviewed",
-            Cell.reviewed_code.is_not(None),
             # Embeddings of two networks, or of two versions of one, lie in different spaces.
             Cell.network_name == cell.network_name,
             Cell.network_version == cell.network_version,
             Cell.id != cell.id,
         )
-        .order_by(Cell.reviewed_at.desc(), Cell.id.desc())
         .limit(COMPARED)
     )
-    statement = access.only_visible(confirmed, user)
     own = _unit(cell.embedding)
     rows = [row for row in session.execute(statement) if len(row[3]) == len(cell.embedding)]
     if not rows:

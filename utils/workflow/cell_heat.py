@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from utils.errors import NetworkUnavailable
 from utils.imaging.nuclei import white_point
-from utils.imaging.preprocess import cut_for_network
+from utils.imaging.preprocess import cut_cell
 from utils.records import Analysis, Cell
 from utils.settings import Settings
 from utils.workflow import read
@@ -59,5 +59,5 @@ def maps_of(
     if context < CONTEXT:
         raise NetworkUnavailable("This network reads less of the cell than is shown.")
     pixels = read.original(analysis, settings)
-    crop = cut_for_network(pixels, read.place_of_row(cell), white_point(pixels), spec)
+    crop = cut_cell(pixels, read.place_of_row(cell), white_point(pixels), spec)
     return classifier.forward(crop).cams, CONTEXT / context

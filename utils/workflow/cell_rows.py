@@ -9,14 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utils.imaging import decode, morphometry
-from utils.imaging.crop import CellPlace, cut_cell
+from utils.imaging.crop import CellPlace
 from utils.imaging.nuclei import white_point
 from utils.imaging.outline import CellOutline
+from utils.imaging.preprocess import PreprocessSpec, cut_cell
 from utils.records.analyses import Analysis
 
 # What a person sees of a cell: its own scale, with a little of what is around it.
 CROP_PX: Final = 112
 CONTEXT: Final = 1.5
+_PICTURE: Final = PreprocessSpec(input_px=CROP_PX, cell_context=CONTEXT)
 # The field's map is read at this many pixels a side.
 _MAP_PX: Final = 224
 
@@ -50,13 +52,8 @@ class RowMaker:
         top, left, bottom, right = outline.box
         row_px, col_px = outline.centre_px
         body = outline.polygons(outline.cell)
-        crop = cut_cell(
-            self.pixels,
-            CellPlace(outline.centre_px, outline.diameter_px),
-            white=self.white,
-            context=CONTEXT,
-            side_px=CROP_PX,
-        )
+        place = CellPlace(outline.centre_px, outline.diameter_px)
+        crop = cut_cell(self.pixels, place, self.white, _PICTURE)
         return {
             "row_px": round(row_px, 1),
             "col_px": round(col_px, 1),

@@ -22,7 +22,7 @@ from utils.imaging import cells, decode
 from utils.imaging.crop import CellPlace
 from utils.imaging.nuclei import white_point
 from utils.imaging.pixel_size import estimate_pixel_size
-from utils.imaging.preprocess import cut_for_network, place_of
+from utils.imaging.preprocess import cut_cell, place_of
 from utils.records.analyses import Analysis
 from utils.records.blobs import BlobStore
 from utils.records.cells import Cell
@@ -168,7 +168,7 @@ def read_cells(context: JobContext) -> None:
     if classifier is not None:
         spec = classifier.manifest.preprocess
         places = map(place_of, outlines)
-        crops = [cut_for_network(pixels, place, maker.white, spec) for place in places]
+        crops = [cut_cell(pixels, place, maker.white, spec) for place in places]
         for first, batch in _read_batches(classifier, crops):
             for row, reading in zip(rows[first:], batch, strict=False):
                 row |= _reading_of(reading, classifier)
@@ -200,7 +200,7 @@ def name_cells(context: JobContext) -> None:
     pixels = original(analysis, settings)
     white = white_point(pixels)
     spec = classifier.manifest.preprocess
-    crops = [cut_for_network(pixels, place_of_row(cell), white, spec) for cell in drawn]
+    crops = [cut_cell(pixels, place_of_row(cell), white, spec) for cell in drawn]
     named: list[dict[str, Any]] = []
     for first, batch in _read_batches(classifier, crops):
         named += [_reading_of(reading, classifier) for reading in batch]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, Final
@@ -19,13 +19,12 @@ from sqlalchemy.orm import selectinload
 from sqlalchemy.orm.exc import StaleDataError
 
 from utils.errors import Conflict, EndpointFailed, InvalidInput, NotFound
-from utils.records import Analysis, Case, Cell, TutorConversation, TutorTurn, User
+from utils.records import TutorConversation, TutorTurn, User
 from utils.records.database import AnySession
 from utils.records.tutoring import MOST_QUESTION_CHARACTERS
-from utils.tutor.answer import Answer, Paragraph, compose, find_after
+from utils.tutor.answer import Answer, Paragraph, compose, find
 from utils.tutor.retrieval import shipped_index
 from utils.tutor.writer import Endpoint, sentences, written
-from utils.workflow import access
 
 MOST_TURNS: Final = 200
 _REMEMBERED: Final = 6
@@ -70,7 +69,7 @@ def ask(
     if known is not None:
         return _same(user, known, question), False
     index = shipped_index()
-    found = find_after(index, question, _earlier(conversation))
+    found = find(index, question, _earlier(conversation))
     if conversation is None:
         conversation = TutorConversation(user_id=user.id)
         session.add(conversation)
@@ -115,7 +114,7 @@ def rewrite(session: AnySession, turn: TutorTurn, place: Endpoint) -> Iterator[P
         Sentences as they come, each resting on a passage.
     """
     index = shipped_index()
-    found = find_after(index, turn.question, _earlier(turn.conversation, turn))
+    found = find(index, turn.question, _earlier(turn.conversation, turn))
     if not found.hits:
         return  # nothing to write from: what the tutor says of it stands
     key, conversation_id, before = turn.request_key, turn.conversation_id, turn.answer
@@ -307,28 +306,3 @@ def delete_all(session: AnySession, user: User) -> int:
     gone = session.execute(sa.delete(TutorConversation).where(TutorConversation.user_id == user.id))
     session.commit()
     return int(getattr(gone, "rowcount", 0))
-
-
-def reference_cells(
-    session: AnySession, user: User, codes: Sequence[str], *, most: int = 8
-) -> list[tuple[str, int]]:
-    """Confirmed cells of some classes, as pictures beside a topic: field's public id and number.
-
-    Only cells that `user` may see; the newest first.
-    """
-    if not codes:
-        return []
-    statement: Any = (
-        sa.select(Analysis.public_id, Cell.number)
-        .select_from(Cell)
-        .join(Analysis, Analysis.id == Cell.analysis_id)
-        .join(Case, Case.id == Analysis.case_id)
-        .where(
-            Cell.present,
-            Cell.review_state != "unreviewed",
-            Cell.reviewed_code.in_(codes),
-        )
-        .order_by(Cell.reviewed_at.desc(), Cell.id.desc())
-        .limit(most)
-    )
-    return [(row[0], row[1]) for row in session.execute(access.only_visible(statement, user))]
