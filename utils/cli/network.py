@@ -78,6 +78,12 @@ def list_networks(as_json: bool) -> None:
 @click.option("--run", type=click.Path(path_type=Path), help="Folder of the checkpoints.")
 @click.option("--outliers", type=FOLDER, multiple=True, help="Class folders to learn as “none”.")
 @click.option("--other-kinds", type=FOLDER, multiple=True, help="Folders to test “none” with.")
+@click.option(
+    "--elsewhere",
+    type=FOLDER,
+    multiple=True,
+    help="Sets of other laboratories' cells to learn too.",
+)
 @click.option("--block", default=40, show_default=True, help="File numbers that stay together.")
 @click.option("--seed", default=1, show_default=True, help="Of the split and the training.")
 def train(
@@ -92,6 +98,7 @@ def train(
     run: Path | None,
     outliers: tuple[Path, ...],
     other_kinds: tuple[Path, ...],
+    elsewhere: tuple[Path, ...],
     block: int,
     seed: int,
 ) -> None:
@@ -101,6 +108,8 @@ def train(
 
     start = _start_weights(weights)
     chosen = RECIPES[recipe]
+    if elsewhere and chosen.spec.cell_context is None:
+        raise InvalidInput("--elsewhere goes with a recipe for single cells.")
     chosen = replace(chosen, **_given(loss=loss, class_weights=class_weights))
     run = run or Path("runs") / name
     # Not the classes of the version that serves: a new label set is tried by training with it.
@@ -122,6 +131,7 @@ def train(
         origin=_origin(name, data),
         training_outliers=outliers,
         other_kinds={folder.name: folder for folder in other_kinds},
+        elsewhere=elsewhere,
     )
     material = publish.training_material(finished, chosen, seed=seed)
     training.train(
@@ -234,12 +244,15 @@ def evaluate(
 
 def _cells_elsewhere(dataset: Path, codes: list[str], part: str | None) -> Material:
     """Cells of another laboratory's set, each through the serving path."""
-    from utils.networks.cell_sets import as_tiles, read_cell_set
+    from utils.networks.cell_sets import as_tiles, parted, read_cell_set
     from utils.networks.evaluation import Material
 
+    pictures = read_cell_set(dataset)
+    if part == "validation":
+        raise InvalidInput("A set of cells has two parts, train and test.")
     if part is not None:
-        raise InvalidInput("--part goes with a folder of class folders; this is a set of cells.")
-    return Material(*as_tiles(read_cell_set(dataset), codes))
+        pictures = parted(pictures)[part == "test"]
+    return Material(*as_tiles(pictures, codes))
 
 
 def _print_report(report: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,9 @@ class Origin:
         In words.
     domain : str
         What it was trained on, in one sentence for the report.
+    elsewhere : dict of str to str
+        Sets of other laboratories that it may train on too, by the folder's name: in words,
+        with the licence.
     """
 
     dataset: str
@@ -45,6 +48,7 @@ class Origin:
     start_licence: str
     outliers: str
     domain: str
+    elsewhere: dict[str, str] = field(default_factory=dict)
 
 
 def write_card(manifest: Manifest, metrics: dict[str, Any], origin: Origin, path: Path) -> None:
@@ -61,6 +65,7 @@ def write_card(manifest: Manifest, metrics: dict[str, Any], origin: Origin, path
     sections = [
         _head(manifest, origin),
         _evidence(manifest, metrics),
+        *([_elsewhere(metrics)] if metrics.get("elsewhere") else []),
         _classes(metrics),
         _limits(manifest, metrics),
         _repeat(manifest),
@@ -94,6 +99,10 @@ def _head(manifest: Manifest, origin: Origin) -> str:
     going_on = "" if parent == "none" else f"going on from {parent}; "
     names = ", ".join(f"{c.code} ({c.display_name})" for c in manifest.classes)
     says = _FIELD_SAYS if manifest.task == "field" else _CELL_SAYS
+    others = "".join(
+        f"\n- **Trained on as well, but for the last quarter of its files:** `{name}`, {words}"
+        for name, words in training.get("elsewhere", {}).items()
+    )
     changes = _FIELD_CHANGES if manifest.task == "field" else _CELL_CHANGES
     return f"""# {manifest.name} {manifest.version}
 
@@ -102,7 +111,7 @@ def _head(manifest: Manifest, origin: Origin) -> str:
 - **Classes:** {names}. A closed world: whatever else a smear may show should end in
   “Unclassifiable — review”.
 - **Architecture:** {manifest.backbone}. Heatmaps: {manifest.heat_layer}.
-- **Trained on:** {origin.dataset} Licence: {origin.licence}
+- **Trained on:** {origin.dataset} Licence: {origin.licence}{others}
 - **Pictures of no class in training:** {origin.outliers}
 - **Start weights:** {origin.start} Licence: {origin.start_licence}
 - **Recipe:** `{training["recipe"]}`, {going_on}all layers fine-tuned. {changes}
@@ -162,6 +171,25 @@ _CELL_READS = (
     "matters here is how little is lost under another stain, other surroundings and another "
     "magnification, and that nothing is named where the cell is gone."
 )
+
+
+def _elsewhere(metrics: dict[str, Any]) -> str:
+    rows = ["| cells | n | accuracy | kept | accuracy on the kept |", "| --- " * 5 + "|"]
+    rows += [
+        f"| {name} | {row['n']} | {row['accuracy']:.3f} | {row['coverage']:.3f} | "
+        f"{_number(row['accuracy_on_kept'])} |"
+        for name, row in metrics["elsewhere"].items()
+    ]
+    return "\n".join(
+        [
+            "## Other laboratories' cells",
+            "",
+            "The quarter of each set that it did not train on. It knows these laboratories from "
+            "the other three quarters: of one that it has never seen expect less.",
+            "",
+            *rows,
+        ]
+    )
 
 
 def _classes(metrics: dict[str, Any]) -> str:
@@ -239,7 +267,10 @@ def _limits(manifest: Manifest, metrics: dict[str, Any]) -> str:
 
 
 def _repeat(manifest: Manifest) -> str:
-    rest = f"--recipe {manifest.training['recipe']}"
+    folders = manifest.training.get("elsewhere", {})
+    rest = f"--recipe {manifest.training['recipe']}" + "".join(
+        f" \\\n        --elsewhere ../shared/datasets/{folder}" for folder in folders
+    )
     if manifest.task == "field":
         rest = "--outliers ../shared/datasets/marrow7 --other-kinds ../shared/datasets/bccd/images"
     return f"""## Repeat it

@@ -32,6 +32,8 @@ CODES = {
     "monocyte": "MON",
     "eosinophil": "EOS",
 }
+# Of a set that a network trains on as well, this share stays unseen: the last of its files.
+KEPT_APART = 0.25
 # A cell is cut out of its field with this many widths of its box around it.
 TILE_WIDTHS = 2.0
 
@@ -107,6 +109,26 @@ def read_cell_set(folder: Path) -> list[ReferencePicture]:
     if not pictures:
         raise DatasetInvalid(f"Expected pictures in {images}; found none.")
     return pictures
+
+
+def parted(
+    pictures: Sequence[ReferencePicture],
+) -> tuple[list[ReferencePicture], list[ReferencePicture]]:
+    """Part a set by file number: what may train, and what stays unseen.
+
+    Neighbours in number may show one slide, so the cut is one and not by chance.
+
+    Parameters
+    ----------
+    pictures : sequence of ReferencePicture
+        In the order of `read_cell_set`.
+
+    Returns
+    -------
+    train, test : list of ReferencePicture
+    """
+    cut = round((1 - KEPT_APART) * len(pictures))
+    return list(pictures[:cut]), list(pictures[cut:])
 
 
 def _files(folder: Path) -> list[Path]:

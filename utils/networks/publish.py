@@ -22,6 +22,7 @@ from utils.networks import calibration, evaluation, export, figures, registry, s
 from utils.networks.augmentation import Fields, Strength
 from utils.networks.card import Origin, write_card
 from utils.networks.cell_augmentation import Cells, CellStrength
+from utils.networks.cell_sets import as_tiles, parted, read_cell_set
 from utils.networks.classifier import Classifier, softmax
 from utils.networks.dataset import PARTS, Example, Split, load_pixels
 from utils.networks.evaluation import Material
@@ -35,12 +36,36 @@ from utils.networks.views import Views
 Say = Callable[[str], None]
 LIBRARIES = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "onnx", "opencv-python-headless")
 PROBED_CELL_VIEWS = ("plain", "stain_swap", "grey")
+# Share of the own pictures that another laboratory's make up in training.
+ELSEWHERE = 0.125
 FITTED_VIEWS = ("plain", "stain_jitter")
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A finished run and what it was trained on."""
+    """A finished run and what it was trained on.
+
+    Attributes
+    ----------
+    name, version : str
+        Of the network that is written.
+    run : Path
+        Folder of the checkpoints.
+    examples : list of Example
+    split : Split
+    classes : list of LabelClass
+    normalisation : Normalisation
+    spec : PreprocessSpec
+    start, parent : str or None
+        Start weights; the network that this one went on from.
+    origin : Origin
+    training_outliers : tuple of Path
+        Class folders whose pictures belong to no class.
+    other_kinds : dict of str to Path
+        Folders of pictures that should be out of distribution.
+    elsewhere : tuple of Path
+        Sets of other laboratories' cells that it trains on too, but for their last quarter.
+    """
 
     name: str
     version: str
@@ -55,6 +80,7 @@ class Finished:
     origin: Origin
     training_outliers: tuple[Path, ...] = ()
     other_kinds: dict[str, Path] = field(default_factory=dict)
+    elsewhere: tuple[Path, ...] = ()
 
 
 def training_material(finished: Finished, recipe: Recipe, *, seed: int) -> training.Material:
@@ -74,7 +100,7 @@ def training_material(finished: Finished, recipe: Recipe, *, seed: int) -> train
     parts = _load_parts(finished)
     side = parts["train"].pixels[0].shape[0]
     outliers = outlier_pictures(finished.training_outliers, count=600, side_px=side, seed=seed)
-    known = parts["train"]
+    known = _with_elsewhere(finished, parts["train"])
     return training.Material(
         _pictures(finished, recipe, known, outliers, seed),
         Views(
@@ -82,6 +108,22 @@ def training_material(finished: Finished, recipe: Recipe, *, seed: int) -> train
         ),
         tuple(label.code for label in finished.classes),
     )
+
+
+def _with_elsewhere(finished: Finished, own: Material, *, weighed: bool = True) -> Material:
+    """The training pictures and those of other laboratories.
+
+    Where they are weighed, each other laboratory's cells are repeated until they are about
+    `ELSEWHERE` of the set's own: a few hundred cells would drown in thousands.
+    """
+    codes = [label.code for label in finished.classes]
+    pixels, targets = list(own.pixels), [own.targets]
+    for folder in finished.elsewhere:
+        tiles, classes = as_tiles(parted(read_cell_set(folder))[0], codes)
+        times = max(1, round(ELSEWHERE * len(own.pixels) / len(tiles))) if weighed else 1
+        pixels += tiles * times
+        targets += [classes] * times
+    return Material(pixels, np.concatenate(targets))
 
 
 def _pictures(
@@ -171,7 +213,7 @@ def _fit(finished: Finished, parts: dict[str, Material], graph: bytes) -> Manife
     threshold = calibration.fit_abstention(
         _surest(plain.logits, temperature), _surest(empty.logits, temperature)
     )
-    training = parts["train"]
+    training = _with_elsewhere(finished, parts["train"], weighed=False)
     known = Views(training.pixels, training.targets, spec=finished.spec, seed=12)
     embeddings = [evaluation.read_view(classifier, known, view).embeddings for view in FITTED_VIEWS]
     domain = calibration.fit_out_of_distribution(
@@ -219,6 +261,10 @@ def _manifest(
         training={
             "parent": finished.parent or "none",
             **asdict(finished.origin),
+            "elsewhere": {
+                folder.name: finished.origin.elsewhere.get(folder.name, "not described.")
+                for folder in finished.elsewhere
+            },
             "recipe": recipe["name"],
             "pictures": counts,
             "split_seed": finished.split.seed,
@@ -268,6 +314,9 @@ def _measure(
     report["ood"] = evaluation.against_outliers(
         plain.distances, _distances(classifier, _no_smears(finished.spec.input_px))
     )
+    report["elsewhere"] = {
+        folder.name: _measure_elsewhere(classifier, folder) for folder in finished.elsewhere
+    }
     for kind, folder in finished.other_kinds.items():
         if folder.is_dir():
             pictures = [load_pixels(p) for p in sorted(folder.iterdir())[:150]]
@@ -275,6 +324,14 @@ def _measure(
                 plain.distances, _distances(classifier, pictures)
             )
     return report
+
+
+def _measure_elsewhere(classifier: Classifier, folder: Path) -> dict[str, Any]:
+    """Another laboratory's cells that played no part in training."""
+    tiles, targets = as_tiles(parted(read_cell_set(folder))[1], classifier.manifest.codes)
+    report = evaluation.evaluate(classifier, Material(tiles, targets), robustness=False)
+    keys = ("n", "accuracy", "coverage", "accuracy_on_kept")
+    return {key: report[key] for key in keys}
 
 
 def _no_smears(side_px: int) -> list[NDArray[np.uint8]]:
