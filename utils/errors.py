@@ -141,3 +141,9 @@ class EndpointFailed(MarrowFindError):
     """The language network that writes the tutor's answers gave none that can be used."""
 
     default_code = "endpoint_failed"
+
+
+class WorkFailed(MarrowFindError):
+    """Long work in a process of its own ended badly."""
+
+    default_code = "work_failed"

@@ -45,6 +45,10 @@ class Settings(BaseSettings):
         Path("instance"), description="Folder of the database, the pictures and the secret."
     )
     models_dir: Path = Field(Path("models"), description="Folder of the trained networks.")
+    datasets_dir: Path = Field(
+        Path("datasets"),
+        description="Folder of labelled sets, each a folder of class folders, to train on.",
+    )
     database_url: str = Field(
         "",
         validation_alias=AliasChoices("DATABASE_URL"),
@@ -135,6 +139,18 @@ class Settings(BaseSettings):
         description="How long a worker told to stop goes on with a job, seconds.",
     )
 
+    long_job_memory_bytes: int = Field(
+        4_000_000_000,
+        ge=100_000_000,
+        description="Memory above which a training, sampling or its evaluation is ended, bytes.",
+    )
+    long_job_hours: float = Field(
+        72, gt=0, le=10_000, description="Time after which such a job is ended, hours."
+    )
+    long_job_threads: int = Field(
+        0, ge=0, le=256, description="Threads of such a job; 0: one for each core."
+    )
+
     tutor_endpoint: str = Field(
         "", description="OpenAI-compatible address that writes the tutor's answers; empty: none."
     )
@@ -169,7 +185,7 @@ class Settings(BaseSettings):
         "", max_length=120, description="Name of the laboratory in the head of each report."
     )
 
-    @field_validator("instance_dir", "models_dir")
+    @field_validator("instance_dir", "models_dir", "datasets_dir")
     @classmethod
     def _absolute(cls, folder: Path) -> Path:
         return PROJECT_ROOT / folder.expanduser()
@@ -235,6 +251,11 @@ class Settings(BaseSettings):
     def queue_file(self) -> Path:
         """File of the queue where no other place was given; it holds wake-ups and nothing else."""
         return self.instance_dir / "queue.sqlite3"
+
+    @property
+    def synthetic_dir(self) -> Path:
+        """Folder of the generators: a folder for each training."""
+        return self.instance_dir / "synthetic"
 
     @property
     def blobs_dir(self) -> Path:

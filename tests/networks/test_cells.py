@@ -33,6 +33,7 @@ NEVER = CellStrength(
     coarse=0,
     scale=(1.0, 1.0),
     shift=0.0,
+    unfound=0,
 )
 NOTE = """<annotation><object><name>WBC</name><bndbox><xmin>{1}</xmin><ymin>{0}</ymin>
 <xmax>{3}</xmax><ymax>{2}</ymax></bndbox></object><object><name>RBC</name><bndbox><xmin>1</xmin>

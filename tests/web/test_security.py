@@ -16,7 +16,7 @@ from utils.web.security import CONTENT_SECURITY_POLICY, MOST_FORM_BYTES, PUBLIC_
 
 _SAMPLES = {
     "filename": "css/base.css", "action": "approve", "name": "all4", "version": "1",
-    "figure": "curves", "file": "curves", "number": "1",
+    "figure": "curves", "file": "curves", "number": "1", "epoch": "1", "step": "pause",
 }  # fmt: skip
 
 

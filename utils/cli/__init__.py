@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from flask import Flask
 
-from utils.cli import analyse, audit, bench, cells, jobs, network, tutor, users
+from utils.cli import analyse, audit, bench, cells, gan, jobs, network, tutor, users
 
 _COMMANDS = (
     users.group,
     audit.group,
     network.group,
+    gan.group,
     cells.group,
     jobs.group,
     tutor.group,

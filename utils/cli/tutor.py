@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -79,13 +80,25 @@ def fit(questions: tuple[Path, ...]) -> None:
     """
     import json
 
-    from utils.cli.tutor_fit import fit_refusal
-    from utils.tutor import evaluation, learned
-    from utils.tutor.retrieval import shipped_index
+    from utils.cli.tutor_fit import fit_asking, fit_refusal
+    from utils.tutor import asking, evaluation, learned
+    from utils.tutor.passages import shipped_corpus
+    from utils.tutor.retrieval import Index
+
+    def write(path: Path, table: dict[str, Any]) -> None:
+        partial = path.with_suffix(".partial")
+        partial.write_text(
+            json.dumps(table, indent=0, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
+        partial.replace(path)
 
     known = [question for path in questions for question in evaluation.load_questions(path)]
-    table = fit_refusal(*evaluation.examples(shipped_index(), known))
-    partial = learned.WEIGHTS.with_suffix(".partial")
-    partial.write_text(json.dumps(table, indent=0, sort_keys=True) + "\n", encoding="utf-8")
-    partial.replace(learned.WEIGHTS)
-    click.echo(f"{len(table['weights'])} weights from {len(known)} questions.")
+    table = fit_asking(shipped_corpus(), known)
+    write(asking.TABLE, table)
+    # The refusal hears how well the corpus holds a question, which asking has no part in.
+    refusal = fit_refusal(*evaluation.examples(Index(shipped_corpus()), known))
+    write(learned.WEIGHTS, refusal)
+    click.echo(
+        f"{len(table['words'])} passages, {len(table['weights'])} words and pairs, "
+        f"{len(refusal['weights'])} weights of the refusal, from {len(known)} questions."
+    )

@@ -3,6 +3,6 @@
 A worker does the kinds that are registered in it and leaves the others in the queue.
 """
 
-from utils.workflow import read
+from utils.workflow import read, synthetic
 
-__all__ = ["read"]
+__all__ = ["read", "synthetic"]

@@ -52,14 +52,19 @@ class Runner:
         self.settings = settings
         self.worker = job_states.worker_name()
         self.beat_pause_s = settings.job_stale_seconds / job_states.BEATS
+        self.wake_ups = 0
         self._held: dict[str, Turn] = {}
         self._stop_at: float | None = None
         self._trouble = Trouble("the database", traced=True)
 
-    def drain(self) -> None:
+    def wake(self) -> None:
+        """Let every hand look at the table: which of them a job is for, its kind decides."""
+        self.wake_ups += 1
+
+    def drain(self, *, long: bool = False) -> None:
         """Do queued jobs, oldest first, until none waits or the worker is told to stop."""
         with self._trouble:
-            while self._stop_at is None and self._do_next():
+            while self._stop_at is None and self._do_next(long):
                 pass
 
     def look_after(self) -> None:
@@ -93,22 +98,26 @@ class Runner:
                 _log.info("job %s (%s): returned to the queue", turn.public_id, turn.kind)
         return not left
 
-    def _do_next(self) -> bool:
+    def _do_next(self, long: bool) -> bool:
+        able = jobs.LONG if long else jobs.HANDLERS.keys() - jobs.LONG
         with self.app.app_context():
-            turn = job_states.claim(db.session, worker=self.worker, kinds=jobs.HANDLERS)
+            turn = job_states.claim(db.session, worker=self.worker, kinds=able)
             if turn is None:
                 return False
             self._held[turn.public_id] = turn
             start = time.monotonic()
             try:
-                outcome = jobs.perform(
-                    db.session, self.settings, turn, must_return=self._must_return
-                )
+                # What is long would not end within the time that is left anyway.
+                must_return = self._is_stopping if long else self._must_return
+                outcome = jobs.perform(db.session, self.settings, turn, must_return=must_return)
             finally:
                 del self._held[turn.public_id]
             elapsed_s = time.monotonic() - start
             _log.info("job %s (%s): %s, %.1f s", turn.public_id, turn.kind, outcome, elapsed_s)
             return True
+
+    def _is_stopping(self) -> bool:
+        return self._stop_at is not None
 
     def _must_return(self) -> bool:
         return self._stop_at is not None and time.monotonic() >= self._stop_at
@@ -148,16 +157,19 @@ class Trouble:
 class _Hand(Worker):
     """One thread that does jobs: after a wake-up, and every few seconds without one."""
 
-    def __init__(self, runner: Runner, **options: Any) -> None:
+    def __init__(self, runner: Runner, *, long: bool, **options: Any) -> None:
         super().__init__(**options)
         self.runner = runner
+        self.long = long
         self._next_look = 0.0
+        self._woken = 0
         self._trouble = Trouble("the queue", traced=False)
 
     def loop(self, now: Any = None) -> None:
         """Look at the table when it is time, then wait for a wake-up."""
-        if time.monotonic() >= self._next_look:
-            self.runner.drain()
+        if time.monotonic() >= self._next_look or self._woken != self.runner.wake_ups:
+            self._woken = self.runner.wake_ups
+            self.runner.drain(long=self.long)
             self._next_look = time.monotonic() + self.runner.settings.job_poll_seconds
         with self._trouble:
             task = self.huey.dequeue()
@@ -191,9 +203,10 @@ class _Consumer(Consumer):
 
     def __init__(self, runner: Runner, huey: Huey) -> None:
         self.runner = runner
+        self._made = 0
         super().__init__(
             huey,
-            workers=runner.settings.job_workers,
+            workers=runner.settings.job_workers + 1,  # and one for what is long
             periodic=False,
             max_delay=min(_LONGEST_PAUSE_S, runner.settings.job_poll_seconds),
             worker_type="thread",
@@ -223,8 +236,10 @@ class _Consumer(Consumer):
         return not any(thread.is_alive() for thread in threads)
 
     def _create_worker(self) -> _Hand:
+        self._made += 1
         return _Hand(
             self.runner,
+            long=self._made > self.runner.settings.job_workers,
             huey=self.huey,
             stop_flag=self.stop_flag,
             default_delay=self.default_delay,
@@ -260,7 +275,7 @@ def work(app: Flask) -> None:
 
 def _open(settings: Settings, runner: Runner) -> Huey:
     try:
-        return open_queue(settings, on_wake=lambda public_id: runner.drain())[0]
+        return open_queue(settings, on_wake=lambda public_id: runner.wake())[0]
     except Exception as error:
         _log.warning(
             "the queue cannot be opened (%s); jobs are found by polling", type(error).__name__

@@ -44,6 +44,8 @@ class CellStrength:
     coarse: float = 0.35
     scale: tuple[float, float] = (0.8, 1.25)
     shift: float = 0.06
+    # As if no outline had been found: the whole tile.
+    unfound: float = 0.15
 
 
 @dataclass(frozen=True)
@@ -152,11 +154,15 @@ class Cells:
     def _cut(
         self, picture: RGBImage, cell: _Cell, input_px: int, rng: np.random.Generator
     ) -> RGBImage:
-        width = self.context * cell.diameter_px * rng.uniform(*self.strength.scale)
+        centre_px, width = cell.centre_px, self.context * cell.diameter_px
+        if rng.random() < self.strength.unfound:
+            height_px, width_px = picture.shape[:2]
+            centre_px, width = ((height_px - 1) / 2, (width_px - 1) / 2), min(height_px, width_px)
+        width *= rng.uniform(*self.strength.scale)
         shift = rng.uniform(-self.strength.shift, self.strength.shift, 2) * width
         return cut_square(
             picture,
-            (cell.centre_px[0] + shift[0], cell.centre_px[1] + shift[1]),
+            (centre_px[0] + shift[0], centre_px[1] + shift[1]),
             width,
             side_px=input_px,
             angle_deg=float(rng.uniform(0.01, 360)),

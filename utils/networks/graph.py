@@ -32,7 +32,7 @@ RESNET50 = ((2, 3), (3, 4), (4, 6), (5, 3))
 
 
 @dataclass
-class _Graph:
+class Graph:
     """Nodes and initialisers in the making."""
 
     weights: Weights
@@ -81,7 +81,7 @@ def build_graph(
         Input ``pixels`` (N, S, S, 3) float32, normalised. Outputs ``logits``
         (N, C), ``cams`` (N, C, s, s), ``embedding`` (N, D), all float32.
     """
-    graph = _Graph(weights)
+    graph = Graph(weights)
     x = graph.node("Transpose", ["pixels"], "planes", perm=[0, 3, 1, 2])
     x = graph.convolve(x, "conv1_conv", stride=2)
     x = graph.node("MaxPool", [x], "pool1", kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4)
@@ -114,7 +114,7 @@ def build_graph(
     return model
 
 
-def _block(graph: _Graph, x: str, name: str, stride: int, *, shortcut: bool) -> str:
+def _block(graph: Graph, x: str, name: str, stride: int, *, shortcut: bool) -> str:
     kept = x
     if shortcut:
         kept = graph.convolve(x, f"{name}_0_conv", stride=stride, relu=False)
@@ -125,7 +125,7 @@ def _block(graph: _Graph, x: str, name: str, stride: int, *, shortcut: bool) -> 
     return graph.node("Relu", [x], f"{name}_out")
 
 
-def _head(graph: _Graph, pooled: str) -> int:
+def _head(graph: Graph, pooled: str) -> int:
     first, second = graph.weights["hidden"], graph.weights["logits"]
     kernel = graph.half(first[0], "hidden_kernel")
     h = graph.node("MatMul", [pooled, kernel], "hidden_product")
@@ -138,7 +138,7 @@ def _head(graph: _Graph, pooled: str) -> int:
     return int(second[0].shape[1])
 
 
-def _heat(graph: _Graph, x: str, side: int) -> None:
+def _heat(graph: Graph, x: str, side: int) -> None:
     zero = graph.constant(np.zeros(1, np.float32), "zero")
     on = graph.node("Greater", ["hidden", zero], "hidden_on")
     gate = graph.node("Cast", [on], "hidden_gate", to=TensorProto.FLOAT)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from utils.imaging.preprocess import PreprocessSpec
 from utils.networks.augmentation import PUBLISHED, Strength
@@ -61,6 +61,26 @@ class Recipe:
     settling: int = 0
 
 
+_SINGLE: dict[str, Any] = {
+    "smoothing": 0.06,
+    "average": 0.995,
+    # Wide enough that the red cells around show how large the cell is.
+    "spec": PreprocessSpec(input_px=160, cell_context=1.75),
+    "strength": CellStrength(),
+    "settled": CellStrength(
+        outlier=0.02,
+        swap=0.15,
+        stain_mix=0.3,
+        channel_mix=0.4,
+        light=0.4,
+        optics=0.25,
+        coarse=0.2,
+        scale=(0.85, 1.2),
+        shift=0.04,
+    ),
+    "settling": 4,
+}
+
 RECIPES = {
     recipe.name: recipe
     for recipe in (
@@ -70,29 +90,9 @@ RECIPES = {
             average=0.995,
             strength=Strength(swap=0.6, stain_mix=0.65, grey=0.15),
         ),
-        Recipe(
-            "single_cells",
-            stages=((128, 24), (160, 16)),
-            smoothing=0.06,
-            average=0.995,
-            # Medians over the nuclei of the training tiles, on the balanced background.
-            spec=PreprocessSpec(
-                input_px=160, cell_context=2.0, nucleus_density=(1.06, 2.01, 0.31), grey=True
-            ),
-            strength=CellStrength(),
-            settled=CellStrength(
-                outlier=0.02,
-                swap=0.15,
-                stain_mix=0.3,
-                channel_mix=0.4,
-                light=0.4,
-                optics=0.25,
-                coarse=0.2,
-                scale=(0.85, 1.2),
-                shift=0.04,
-            ),
-            settling=5,
-        ),
+        Recipe("single_cells", stages=((128, 24), (160, 16)), **_SINGLE),
+        # Goes on from a network of `single_cells`.
+        Recipe("single_cells_onward", stages=((128, 4), (160, 10)), learning_rate=1e-4, **_SINGLE),
         Recipe(
             "published",
             stages=((224, 25),),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import queue
 import threading
 import time
@@ -19,6 +18,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from utils.networks import checkpoints
 from utils.networks.architecture import build_classifier, load_start_weights
 from utils.networks.export import from_graph
 from utils.networks.normalisation import Normalisation
@@ -150,14 +150,15 @@ def _open_run(
     network = build_classifier(len(material.classes))
     network.compile(_optimiser(recipe), _loss(recipe), jit_compile=False)
     network.optimizer.build(network.trainable_variables)
-    written = run / "state.json"
+    written = checkpoints.read_state(run)
     recorded = json.dumps({"recipe": asdict(recipe), "classes": material.classes}, indent=1)
-    if written.exists() and (run / "recipe.json").read_text() == recorded:
-        state = _State(**json.loads(written.read_text()))
-        with np.load(run / f"epoch-{state.epoch:03d}.npz") as saved:
+    if written is not None and (run / "recipe.json").read_text() == recorded:
+        with np.load(run / written.pop("checkpoint")) as saved:
             network.set_weights([saved[f"w{i}"] for i in range(len(network.weights))])
             for i, variable in enumerate(network.optimizer.variables):
                 variable.assign(saved[f"o{i}"])
+        state = _State(**written)
+        _forget_rows(run / "log.jsonl", state.epoch)
         say(f"Going on after epoch {state.epoch}.")
         return network, state
     (run / "log.jsonl").unlink(missing_ok=True)
@@ -169,27 +170,19 @@ def _open_run(
     return network, _State()
 
 
+def _forget_rows(log: Path, epochs: int) -> None:
+    """Drop the row of an epoch whose checkpoint was not written any more: it comes again."""
+    rows = log.read_text(encoding="utf-8").splitlines()
+    checkpoints.replace(log, "".join(f"{row}\n" for row in rows[:epochs]))
+
+
 def _close_epoch(network: keras.Model, run: Path, state: _State, row: dict[str, Any]) -> None:
     arrays = {f"w{i}": w for i, w in enumerate(network.get_weights())}
     values = enumerate(network.optimizer.variables)
     arrays |= {f"o{i}": np.asarray(keras.ops.convert_to_numpy(v)) for i, v in values}
-    target = run / f"epoch-{state.epoch:03d}.npz"
-    partial = target.with_suffix(".partial")
-    with partial.open("wb") as file:
-        np.savez(file, **arrays)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.rename(target)
     with (run / "log.jsonl").open("a") as log:
         log.write(json.dumps(row) + "\n")
-    partial = run / "state.partial"
-    partial.write_text(json.dumps(asdict(state)))
-    # The state names the checkpoint: it is replaced last, and only then may
-    # the checkpoint before it go.
-    partial.rename(run / "state.json")
-    for old in run.glob("epoch-*.npz"):
-        if old != target:
-            old.unlink()
+    checkpoints.write(run, f"epoch-{state.epoch:03d}.npz", arrays, asdict(state))
 
 
 def _write(path: Path, save: Callable[[str], None]) -> None:

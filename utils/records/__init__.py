@@ -9,6 +9,7 @@ from utils.records.hand_counts import HandCount
 from utils.records.jobs import Job
 from utils.records.labels import LabelEvent
 from utils.records.reports import ReportVersion
+from utils.records.synthetic import SyntheticRun, SyntheticSample
 from utils.records.tutoring import TutorConversation, TutorTurn
 from utils.records.users import SignIn, User
 
@@ -24,6 +25,8 @@ __all__ = [
     "LabelEvent",
     "ReportVersion",
     "SignIn",
+    "SyntheticRun",
+    "SyntheticSample",
     "TutorConversation",
     "TutorTurn",
     "User",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from utils.tutor import learned, scope, words
+from utils.tutor import asking, learned, scope, words
 from utils.tutor.passages import Passage
 from utils.tutor.retrieval import Asked, Hit, Index
 
@@ -17,6 +17,8 @@ Kind = Literal["answer", "refused", "unknown"]
 LEAST_COVERAGE: Final = 0.55
 LEAST_COVERAGE_NAMED: Final = 0.25
 LEAST_COVERAGE_ASKED: Final = 0.1
+# Where it was learned how people ask.
+LEAST_LIKELY: Final = 0.35
 MOST_PASSAGES: Final = 3
 _NEAR: Final = 0.6
 _SENTENCE: Final = re.compile(r"(?<=[.!?])\s+(?=[A-Z“0-9])")
@@ -131,7 +133,7 @@ def look_up(index: Index, question: str, before: Sequence[Asked] = ()) -> Found:
     coverage = hits[0].coverage if hits else 0.0
     if asked.topics:
         coverage = max(coverage, index.coverage_of_topics(asked))
-    return Found(asked, None, hits if _fits(asked, coverage) else (), hits, coverage)
+    return Found(asked, None, hits if _fits(index, asked, coverage) else (), hits, coverage)
 
 
 def find(index: Index, question: str, before: Sequence[str] = ()) -> Found:
@@ -189,12 +191,21 @@ def read_on(index: Index, used: Sequence[Hit]) -> tuple[str, ...]:
     return tuple(further)[:5]
 
 
-def _fits(asked: Asked, coverage: float) -> bool:
-    if asked.dangling:
+def _fits(index: Index, asked: Asked, coverage: float) -> bool:
+    if asked.dangling or not (asked.words or asked.topics):
         return False
+    likely = index.asking.answerable(signs_of(asked, coverage))
+    if likely is not None:
+        return likely >= LEAST_LIKELY
     if asked.topics:
         return coverage >= (LEAST_COVERAGE_ASKED if asked.sides else LEAST_COVERAGE_NAMED)
     return coverage >= LEAST_COVERAGE
+
+
+def signs_of(asked: Asked, coverage: float) -> dict[str, float]:
+    """What tells whether the corpus answers a question."""
+    counts = (len(asked.topics), len(asked.sides), len(asked.unknown))
+    return asking.signs(coverage, *counts, asked.likely)
 
 
 def _used(found: Found) -> list[Hit]:

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import Final
 
 from utils.tutor import words
+from utils.tutor.asking import Asking, shipped_asking
 from utils.tutor.passages import SECTION_TITLES, Corpus, Passage, shipped_corpus
 
 _K1: Final = 1.6
@@ -30,6 +31,10 @@ _NAMED, _NAMED_STEP = 0.4, 2.0
 # What the section that is asked for adds, and the summary; a phrase, for each of its words.
 _SIDE, _SUMMARY, _PHRASE = 8.0, 3.5, 2.5
 _CONTEXT = 0.5
+# Words that people asked for a passage with: at most so much, half of it from so many askings on.
+_ASKED, _ASKED_HALF = 2.0, 0.7
+# The topic that a whole question is likely to be about adds this times the root of the likelihood.
+_LIKELY = 8.0
 _WHOLE = 4.0
 _LONGEST_PHRASE: Final = 8
 _WHOLE_TITLE: Final = 3
@@ -111,6 +116,8 @@ class Asked:
         All words in their order, misspelt ones put right.
     context : tuple of str
         Words of the question that it goes on with.
+    likely : dict of str to float
+        How likely each topic is, by how people ask; they and `asking.NONE` sum to one.
     """
 
     words: tuple[str, ...]
@@ -120,6 +127,7 @@ class Asked:
     dangling: bool = False
     spoken: tuple[str, ...] = ()
     context: tuple[str, ...] = ()
+    likely: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -136,10 +144,13 @@ class Index:
     Parameters
     ----------
     corpus : Corpus
+    asking : Asking, optional
+        How people ask.
     """
 
-    def __init__(self, corpus: Corpus) -> None:
+    def __init__(self, corpus: Corpus, asking: Asking | None = None) -> None:
         self.corpus = corpus
+        self.asking = asking or Asking()
         self._names = _names(corpus)
         self._longest = max((len(name) for name in self._names), default=1)
         self._entries = [self._entry(passage) for passage in corpus.passages]
@@ -200,7 +211,12 @@ class Index:
             dangling=refers and not found and all(word in _SIDE_OF for word in kept),
             spoken=tuple(spoken),
             context=context,
+            likely=self._likely(spoken, last if context else None),
         )
+
+    def _likely(self, spoken: Sequence[str], last: Asked | None) -> Mapping[str, float]:
+        # Half a question is heard together with the one that it goes on with.
+        return self.asking.topics([*(last.spoken if last else ()), *spoken])
 
     def search(self, asked: Asked, *, most: int) -> list[Hit]:
         """The best passages, best first.
@@ -226,6 +242,8 @@ class Index:
             score += _CONTEXT * self._bm25(context, entry) if context else 0.0
             if entry.passage.topic in asked.topics:
                 score += self._of_topic(entry, asked)
+            if asked.likely:
+                score += _LIKELY * math.sqrt(asked.likely.get(entry.passage.topic, 0.0))
             if score <= 0:
                 continue
             held = sum(self._weight(w) for w in wanted if w in entry.everything)
@@ -256,7 +274,7 @@ class Index:
         for word in wanted:
             count = entry.counts.get(word, 0.0)
             if count:
-                score += self._weights[word] * count * (_K1 + 1) / (count + norm)
+                score += self._weight(word) * count * (_K1 + 1) / (count + norm)
         return score
 
     def _of_topic(self, entry: _Entry, asked: Asked) -> float:
@@ -333,13 +351,16 @@ class Index:
             counts[word] += _SECTION
         for word in set(names):
             counts[word] += _TOPIC
-        return _Entry(passage, counts, float(len(text)), frozenset(counts))
+        own = frozenset(counts)
+        for word, times in self.asking.words.get(passage.name, {}).items():
+            counts[word] += _ASKED * times / (times + _ASKED_HALF)
+        return _Entry(passage, counts, float(len(text)), own)
 
 
 @cache
 def shipped_index() -> Index:
     """The index of the shipped corpus; built once in a process."""
-    return Index(shipped_corpus())
+    return Index(shipped_corpus(), shipped_asking())
 
 
 _SIDE_OF: Final = {words.stem(word): side for side, asking in SIDES.items() for word in asking}

@@ -20,6 +20,7 @@ from utils.web import (
     reports,
     scale,
     start,
+    synthetic,
     tutor,
 )
 from utils.web.errors import init_errors
@@ -40,6 +41,7 @@ _SUBJECTS = (
     scale,
     reports,
     networks,
+    synthetic,
     tutor,
     about,
     health,

@@ -15,6 +15,8 @@ from utils.networks.registry import MANIFEST, current_version
 from utils.web import evidence
 from utils.web.markdown import render_markdown
 from utils.web.services import services
+from utils.web.views import me
+from utils.workflow import access
 
 blueprint = Blueprint("networks", __name__)
 
@@ -28,7 +30,9 @@ def index() -> str:
     """List every version, the serving one first; one damaged manifest does not hide the others."""
     rows = [_entry(folder) for folder in _folders()]
     rows.sort(key=lambda row: not row["serving"])
-    return render_template("networks/index.html", rows=rows)
+    return render_template(
+        "networks/index.html", rows=rows, sees_laboratory=access.can_see_laboratory(me())
+    )
 
 
 def _entry(folder: Path) -> dict[str, Any]:

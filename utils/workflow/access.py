@@ -27,11 +27,14 @@ class Rights:
     correct: Reach
     report: Reach
     administer: bool = False
+    laboratory: bool = False
 
 
 RIGHTS: Final[dict[str, Rights]] = {
-    "administrator": Rights(view="all", correct="all", report="all", administer=True),
-    "pathologist": Rights(view="all", correct="all", report="all"),
+    "administrator": Rights(
+        view="all", correct="all", report="all", administer=True, laboratory=True
+    ),
+    "pathologist": Rights(view="all", correct="all", report="all", laboratory=True),
     "technician": Rights(view="all", correct="own", report="own"),
     "trainee": Rights(view="own", correct="own", report="own"),
 }
@@ -94,6 +97,11 @@ def require_report(user: User, owned: Analysis | Case | None) -> None:
     require_view(user, owned)
     if owned is not None and not can_report(user, owned):
         raise NotAllowed("Your role lets you issue reports of your own analyses only.")
+
+
+def can_see_laboratory(user: User) -> bool:
+    """Whether `user` may see trainings, their pictures and what they were found to be worth."""
+    return user.is_active and RIGHTS[user.role].laboratory
 
 
 def require_administer(user: User) -> None:

@@ -39,6 +39,7 @@ from utils.workflow.job_states import JobCancelled, JobLost, JobReturned, JobSto
 
 __all__ = [
     "HANDLERS",
+    "LONG",
     "TO_WAKE",
     "Handler",
     "JobCancelled",
@@ -137,12 +138,16 @@ class JobContext:
 
 Handler = Callable[[JobContext], None]
 HANDLERS: Final[dict[str, Handler]] = {}
+# Kinds that take minutes to days: done one at a time beside the others, which never wait for them.
+LONG: Final[set[str]] = set()
 
 
-def handles(kind: str) -> Callable[[Handler], Handler]:
+def handles(kind: str, *, long: bool = False) -> Callable[[Handler], Handler]:
     """Register a handler for a kind of work: ``@handles("cells.read")``.
 
-    Only code registers. A row names a kind and nothing that could be imported or run.
+    Work that is `long` is done one at a time beside the rest, and goes back to the queue at once
+    when the worker is told to stop. Only code registers. A row names a kind and nothing that
+    could be imported or run.
 
     Raises
     ------
@@ -154,6 +159,8 @@ def handles(kind: str) -> Callable[[Handler], Handler]:
 
     def register(handler: Handler) -> Handler:
         HANDLERS[kind] = handler
+        if long:
+            LONG.add(kind)
         return handler
 
     return register

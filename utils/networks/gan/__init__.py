@@ -1,0 +1,1 @@
+"""Synthetic fields: a conditional generator, how it is trained, measured and let in, or not."""
