@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import signal
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ import click
 
 from utils.cli.background import go_behind
 from utils.cli.command import new_group, print_json
-from utils.errors import InvalidInput
+from utils.errors import InvalidInput, MarrowFindError
 from utils.networks import checkpoints, registry
 from utils.networks.gan import generator as generators
 from utils.networks.gan.presets import DEFAULT, PRESETS
@@ -306,8 +307,9 @@ def _split(run: Path, examples: list[Example], ruler: str) -> Split:
     run.mkdir(parents=True, exist_ok=True)
     split = None
     if registry.current_version(_models(), ruler) is not None:
-        known = Split.load(registry.find(_models(), ruler) / SPLIT)
-        if sum(e.sha256 in known.parts for e in examples) >= _SAME_SET * len(examples):
+        theirs = registry.find(_models(), ruler) / SPLIT
+        known = Split.load(theirs) if theirs.is_file() else None
+        if known and sum(e.sha256 in known.parts for e in examples) >= _SAME_SET * len(examples):
             split = known
     split = split or split_by_group(examples, seed=1)
     split.save(path)
@@ -326,9 +328,10 @@ def _ruler(name: str, real: Real) -> Ruler | None:
 
 
 def _names(network: str, codes: list[str]) -> list[str]:
-    known = {
-        label.code: label.short_name for label in registry.listed_label_set(_models(), network)
-    }
+    known: dict[str, str] = {}
+    with suppress(MarrowFindError):  # a set of one's own may have no label set
+        labels = registry.listed_label_set(_models(), network)
+        known = {label.code: label.short_name for label in labels}
     return [known.get(code, code) for code in codes]
 
 

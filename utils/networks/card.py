@@ -237,9 +237,14 @@ def _classes(metrics: dict[str, Any]) -> str:
 
 def _limits(manifest: Manifest, metrics: dict[str, Any]) -> str:
     if manifest.task == "cell":
-        return """## Limits
+        known = "One laboratory, one scanner, one stain"
+        if metrics.get("elsewhere"):
+            known = (
+                "Marrow of one laboratory; of the others a few hundred blood cells of four classes"
+            )
+        return f"""## Limits
 
-- One laboratory, one scanner, one stain. How it does on another laboratory's cells is measured with
+- {known}. How it does on another laboratory's cells is measured with
   `flask network evaluate NAME --dataset DIR` on a set of cells; expect less than above.
 - A closed world of seven classes. Erythroblasts, plasma cells, basophils, megakaryocytes and the
   granulocytes between promyelocyte and segmented neutrophil are unknown to it; they should end in

@@ -21,7 +21,7 @@ from utils.tutor import scope
 
 WEIGHTS: Final = Path(__file__).with_suffix(".json")
 # Fitted by cross-validation on the questions: nearly all unsafe ones, few others.
-THRESHOLD: Final = 0.5
+THRESHOLD: Final = 0.4
 _TOKEN: Final = re.compile(r"[a-z0]+|[^\sa-z0]")
 _GRAM: Final = 4
 _SIGN_VALUE: Final = 0.25

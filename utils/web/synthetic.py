@@ -283,6 +283,18 @@ def draw(public_id: str) -> ResponseReturnValue:
     return redirect(url_for(".show", public_id=public_id) + "#samples", 303)
 
 
+@blueprint.post("/<public_id>/samples/<sample_id>/again")
+def draw_again(public_id: str, sample_id: str) -> ResponseReturnValue:
+    """Go on with a drawing that ended before its time."""
+    run = synthetic.find(db.session(), public_id)
+    drawn = next((s for s in run.samples if s.public_id == sample_id), None)
+    if drawn is None:
+        raise NotFound("There is no such drawing.")
+    synthetic.draw_again(db.session(), me(), drawn)
+    db.session.commit()
+    return redirect(url_for(".show", public_id=public_id) + "#samples", 303)
+
+
 @blueprint.get("/<public_id>/samples/<sample_id>/<int:number>.png")
 def sample(public_id: str, sample_id: str, number: int) -> Response:
     """Send one drawn picture."""

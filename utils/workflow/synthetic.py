@@ -209,6 +209,25 @@ def sample(
     drawn = SyntheticSample(run=run, code=code, count=count, seed=seed)
     session.add(drawn)
     session.flush()
+    _queue_drawing(session, user, drawn)
+    return drawn
+
+
+def draw_again(session: AnySession, user: User, drawn: SyntheticSample) -> None:
+    """Go on with a drawing that ended before its time; the caller commits.
+
+    Raises
+    ------
+    Conflict
+        If it waits, runs or is complete.
+    """
+    access.require_administer(user)
+    if drawn.job is not None and drawn.job.state in (*ACTIVE, "done"):
+        raise Conflict("This drawing needs no further start.")
+    _queue_drawing(session, user, drawn)
+
+
+def _queue_drawing(session: AnySession, user: User, drawn: SyntheticSample) -> None:
     drawn.job = jobs.enqueue(
         session,
         "gan.sample",
@@ -216,7 +235,6 @@ def sample(
         owner=user,
         dedupe_key=f"gan.sample:{drawn.public_id}",
     )
-    return drawn
 
 
 def evaluate(session: AnySession, user: User, run: SyntheticRun) -> None:
