@@ -276,6 +276,9 @@ def _repeat(manifest: Manifest) -> str:
     rest = f"--recipe {manifest.training['recipe']}" + "".join(
         f" \\\n        --elsewhere ../shared/datasets/{folder}" for folder in folders
     )
+    parent = str(manifest.training.get("parent", "none"))
+    if parent != "none":
+        rest += f" \\\n        --from {parent.split()[0]}"
     if manifest.task == "field":
         rest = "--outliers ../shared/datasets/marrow7 --other-kinds ../shared/datasets/bccd/images"
     return f"""## Repeat it
