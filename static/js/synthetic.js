@@ -22,6 +22,7 @@ function draw(state) {
     run.querySelector(`[data-curve="${name}"]`)?.setAttribute("points", points);
   }
   run.querySelector("[data-run-curves]")?.toggleAttribute("hidden", state.epochs < 2);
+  run.querySelector("[data-run-kernel]")?.toggleAttribute("hidden", !state.curves.kernel.includes(" "));
   const sheet = run.querySelector("[data-run-sheet]");
   if (sheet && state.sheet && sheet.getAttribute("src") !== state.sheet) {
     sheet.src = state.sheet;

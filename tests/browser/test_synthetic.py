@@ -16,7 +16,7 @@ from tests.ops.test_worker import POLLING
 from utils.settings import PROJECT_ROOT, Settings
 
 pytestmark = pytest.mark.slow
-LONG_MS = 120_000
+LONG_MS = 240_000
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from utils.errors import DatasetInvalid, InvalidInput, NetworkCorrupt, NetworkUnavailable
+from utils.imaging.decode import SYNTHETIC_KEY
 from utils.imaging.synthesis import field
 from utils.networks import checkpoints
 from utils.networks.dataset import Example
@@ -172,7 +173,7 @@ def test_an_interrupted_training_goes_on(finished: Path) -> None:
     assert not list(finished.glob("*.partial"))
     for row in rows:
         with Image.open(finished / "sheets" / row["sheet"]) as sheet:
-            assert sheet.text[sheets.KEY] == sheets.MARK  # type: ignore[attr-defined]
+            assert sheet.text[SYNTHETIC_KEY] == sheets.MARK  # type: ignore[attr-defined]
 
 
 @pytest.mark.slow
@@ -195,7 +196,7 @@ def test_samples_are_marked_and_drawn_once(finished: Path, tmp_path: Path) -> No
     files = sorted(tmp_path.glob("*.png"))
     before = [path.read_bytes() for path in files]
     with Image.open(files[3]) as picture:
-        assert picture.text[sheets.KEY] == sheets.MARK  # type: ignore[attr-defined]
+        assert picture.text[SYNTHETIC_KEY] == sheets.MARK  # type: ignore[attr-defined]
         assert picture.text["Class"] == "Pre"  # type: ignore[attr-defined]
     files[3].unlink()
     files[17].unlink()

@@ -66,7 +66,7 @@ def test_flags_have_sentences_warnings_first_each_once() -> None:
 def test_every_flag_that_the_imaging_room_gives_has_a_sentence() -> None:
     given = (
         "out_of_focus too_dark too_bright no_stain no_nucleated_cell too_small blank "
-        "cmyk_converted sixteen_bit_scaled alpha_flattened grey_expanded exif_rotated "
+        "synthetic cmyk_converted sixteen_bit_scaled alpha_flattened grey_expanded exif_rotated "
         "profile_applied profile_broken first_frame_only low_confidence out_of_distribution"
     )
     for code in given.split():

@@ -17,8 +17,6 @@ def go_behind() -> None:
     """Take only what nobody else wants of the processors; end when the worker is killed."""
     os.nice(_LOWEST - os.nice(0))
     with contextlib.suppress(OSError, AttributeError):  # not on macOS
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     parent = os.environ.get(PARENT_VARIABLE)
     if parent is not None and int(parent) != os.getppid():

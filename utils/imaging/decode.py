@@ -56,6 +56,8 @@ _EIGHT_BIT_MODES = frozenset(
     {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr"}
 )
 _EXIF_ORIENTATION = 274
+# The entry of a PNG file's text by which a generated picture says what it is.
+SYNTHETIC_KEY = "Synthetic"
 _TIFF_BITS_PER_SAMPLE = 258
 
 
@@ -89,9 +91,9 @@ class DecodedImage:
     format : str
         "JPEG", "PNG", "TIFF", "BMP" or "WEBP".
     notes : tuple of str
-        What was done to get there: "cmyk_converted", "sixteen_bit_scaled",
-        "alpha_flattened", "grey_expanded", "exif_rotated", "profile_applied",
-        "profile_broken", "first_frame_only".
+        What the file says of itself, "synthetic", and what was done to it:
+        "cmyk_converted", "sixteen_bit_scaled", "alpha_flattened", "grey_expanded",
+        "exif_rotated", "profile_applied", "profile_broken", "first_frame_only".
     stripped : bytes
         The same JPEG file without its metadata, bit-exact in its pixels; empty
         where `pixels` is not what that file shows by itself.
@@ -206,6 +208,8 @@ def _decode(data: bytes, container: Container, limits: Limits) -> DecodedImage:
     notes: list[str] = []
     if containers.tiff_has_more_pages(data) or getattr(image, "is_animated", False):
         notes.append("first_frame_only")
+    if SYNTHETIC_KEY in image.info:
+        notes.append("synthetic")
     deep = _is_deep(image)
     um_per_px = stated_um_per_px(image)
     profile = image.info.get("icc_profile")

@@ -133,6 +133,12 @@ _FLAGS: dict[str, Flag] = {
             "You have analysed this same picture before. Do not count it twice.",
             "note",
         ),
+        Flag(
+            "synthetic",
+            "Synthetic",
+            "The file says that a network generated this picture. It shows no patient.",
+            "warning",
+        ),
         Flag("cmyk_converted", "CMYK converted", "The file was CMYK; it was read as RGB.", "note"),
         Flag(
             "sixteen_bit_scaled",
