@@ -20,7 +20,7 @@ from utils.networks import checkpoints
 from utils.networks.dataset import Example
 from utils.networks.gan import sheets
 from utils.networks.gan.generator import CARD, GRAPH, About, Generator
-from utils.networks.gan.material import Fields, above_the_bar, load_fields, turned
+from utils.networks.gan.material import Fields, above_the_bar, load_fields, thinned, turned
 from utils.networks.gan.presets import PRESETS, check
 from utils.networks.gan.samples import write_samples
 
@@ -110,6 +110,15 @@ def test_too_few_pictures_are_refused(tmp_path: Path) -> None:
         examples.append(Example(path, "Pre", str(i)))
     with pytest.raises(DatasetInvalid, match="at least 16 pictures of Pre; there are 3"):
         load_fields(examples, ["Pre"], 32)
+
+
+def test_thinning_keeps_some_of_every_class() -> None:
+    fields = drawn_fields(10)
+    few = thinned(fields, 3)
+    assert np.bincount(few.targets).tolist() == [3, 3]
+    assert few.codes == fields.codes
+    assert (few.pixels[0] == fields.pixels[0]).all()
+    assert len(thinned(fields, 50)) == 20
 
 
 def test_turning_keeps_every_pixel() -> None:

@@ -38,6 +38,25 @@ class Fields:
         return len(self.targets)
 
 
+def thinned(fields: Fields, each: int) -> Fields:
+    """At most so many pictures of each class, spread over all of them.
+
+    Parameters
+    ----------
+    fields : Fields
+    each : int
+
+    Returns
+    -------
+    fields : Fields
+    """
+    kept: list[int] = []
+    for label in range(len(fields.codes)):
+        members = np.flatnonzero(fields.targets == label)
+        kept += members[:: max(1, -(-len(members) // each))].tolist()
+    return Fields(fields.pixels[kept], fields.targets[kept], fields.codes)
+
+
 def above_the_bar(pixels: RGBImage) -> RGBImage:
     """The upper square of a field, without the strip that a scale bar is burned into.
 
