@@ -96,7 +96,12 @@ def train(
     # Distances while it trains rest on a part of the pictures: all take minutes to read.
     measured = _ruler(
         ruler,
-        replace(real, train=thinned(real.train, WATCHED), unseen=thinned(real.unseen, WATCHED)),
+        replace(
+            real,
+            train=thinned(real.train, WATCHED),
+            unseen=thinned(real.unseen, WATCHED),
+            unseen_groups=(),
+        ),
     )
 
     def say(at: Progress) -> None:
