@@ -33,6 +33,7 @@ STATUS: Final[dict[type[errors.MarrowFindError], int]] = {
     errors.Throttled: 429,
     errors.DatasetInvalid: 422,
     errors.EndpointFailed: 503,
+    errors.WorkFailed: 500,
     errors.CorpusInvalid: 500,
     errors.MarrowFindError: 500,
 }
