@@ -56,6 +56,8 @@ class Runner:
         self._held: dict[str, Turn] = {}
         self._stop_at: float | None = None
         self._trouble = Trouble("the database", traced=True)
+        # One for all hands: they wait on the same queue.
+        self.queue_trouble = Trouble("the queue", traced=False)
 
     def wake(self) -> None:
         """Let every hand look at the table: which of them a job is for, its kind decides."""
@@ -130,11 +132,16 @@ class Trouble:
         self.what = what
         self.traced = traced  # not where an error's text may hold an address
         self._told = False
+        self._telling = threading.Lock()
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, _: object, error: BaseException | None, trace: object) -> bool:
+        with self._telling:
+            return self._tell(error)
+
+    def _tell(self, error: BaseException | None) -> bool:
         if error is None:
             if self._told:
                 _log.warning("%s answers again", self.what)
@@ -163,7 +170,6 @@ class _Hand(Worker):
         self.long = long
         self._next_look = 0.0
         self._woken = 0
-        self._trouble = Trouble("the queue", traced=False)
 
     def loop(self, now: Any = None) -> None:
         """Look at the table when it is time, then wait for a wake-up."""
@@ -171,7 +177,7 @@ class _Hand(Worker):
             self._woken = self.runner.wake_ups
             self.runner.drain(long=self.long)
             self._next_look = time.monotonic() + self.runner.settings.job_poll_seconds
-        with self._trouble:
+        with self.runner.queue_trouble:
             task = self.huey.dequeue()
             if task is not None:
                 self.delay = self.default_delay
