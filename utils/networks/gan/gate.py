@@ -123,31 +123,13 @@ def judge(
     verdict : Verdict
     """
     folds = _folds(train_groups, train.targets)
-    views = _views(test)
-    counts = np.bincount(made.targets, minlength=len(made.codes))
-    calls: dict[str, dict[str, list[Numbers]]] = {way: {v: [] for v in VIEWS} for way in "ab"}
-    total, done = len(seeds) * len(folds) * 2, 0
-    for seed in seeds:
-        for left_out in folds:
-            kept = np.setdiff1d(np.arange(len(train)), left_out)
-            real = (_small(train.pixels[kept]), train.targets[kept])
-            both = (
-                np.concatenate([real[0], _small(made.pixels)]),
-                np.concatenate([real[1], made.targets]),
-            )
-            for way, (pixels, targets) in (("a", real), ("b", both)):
-                # As many steps for both: more pictures must not mean more training.
-                steps = epochs * len(real[1])
-                network = _trained(pixels, targets, len(train.codes), steps=steps, seed=seed)
-                for view in VIEWS:
-                    calls[way][view].append(_calls(network, views[view]))
-                done += 1
-                say(f"gate: {done} of {total} trainings")
+    calls = _call_both_ways(train, folds, test, made, seeds, epochs, say)
     scores = {
         way: {v: _mean_f1(calls[way][v], test.targets, len(test.codes)) for v in VIEWS}
         for way in "ab"
     }
     difference = {v: _difference(calls, v, test, test_groups, rounds) for v in VIEWS}
+    counts = np.bincount(made.targets, minlength=len(made.codes))
     # No harm under another stain either: a generator copies the stain of its slides.
     passed = difference["plain"][1] > 0 and difference["stain_swap"][2] >= 0
     return Verdict(
@@ -157,9 +139,42 @@ def judge(
         difference=difference,
         added={code: int(n) for code, n in zip(made.codes, counts, strict=True)},
         tested=len(test),
-        runs=total // 2,
+        runs=len(seeds) * len(folds),
         weights_sha256=weights_sha256,
     )
+
+
+def _call_both_ways(
+    train: Fields,
+    folds: Sequence[Numbers],
+    test: Fields,
+    made: Fields,
+    seeds: Sequence[int],
+    epochs: int,
+    say: Say,
+) -> dict[str, dict[str, list[Numbers]]]:
+    """Calls of the test pictures by way (``a``: real alone, ``b``: synthetic too) and view."""
+    views, classes = _views(test), len(train.codes)
+    calls: dict[str, dict[str, list[Numbers]]] = {way: {v: [] for v in VIEWS} for way in "ab"}
+    real_pixels, made_pixels = _small(train.pixels), _small(made.pixels)
+    total, done = len(seeds) * len(folds) * 2, 0
+    for seed in seeds:
+        for left_out in folds:
+            kept = np.setdiff1d(np.arange(len(train)), left_out)
+            real = (real_pixels[kept], train.targets[kept])
+            both = (
+                np.concatenate([real[0], made_pixels]),
+                np.concatenate([real[1], made.targets]),
+            )
+            # As many steps for both: more pictures must not mean more training.
+            steps = epochs * len(kept)
+            for way, (pixels, targets) in (("a", real), ("b", both)):
+                network = _trained(pixels, targets, classes, steps=steps, seed=seed)
+                for view in VIEWS:
+                    calls[way][view].append(_calls(network, views[view]))
+                done += 1
+                say(f"gate: {done} of {total} trainings")
+    return calls
 
 
 def save(verdict: Verdict, folder: Path) -> None:
